@@ -1,0 +1,39 @@
+-- Read model: data_ingestion_run_ends. Every end that was recorded for a run; the first one counts,
+-- each later one is a discrepancy that is shown.
+-- after: data_ingestion_runs
+
+-- name: ddl
+CREATE TABLE data_ingestion_run_ends (
+    id                    bigint      NOT NULL,
+    data_ingestion_run_id bigint      NOT NULL,
+    status                text        NOT NULL,
+    first                 boolean     NOT NULL,
+    message               text,
+    duration_ms           bigint,
+    created_at            timestamptz NOT NULL,
+    updated_at            timestamptz NOT NULL,
+    CONSTRAINT data_ingestion_run_ends_pkey PRIMARY KEY (id),
+    CONSTRAINT data_ingestion_run_ends_run FOREIGN KEY (data_ingestion_run_id) REFERENCES data_ingestion_runs (id),
+    CONSTRAINT data_ingestion_run_ends_status CHECK (status IN ('completed', 'failed'))
+);
+CREATE INDEX idx_dir_ends_on_run ON data_ingestion_run_ends (data_ingestion_run_id, id);
+COMMENT ON TABLE  data_ingestion_run_ends                       IS 'Every recorded end of every run.';
+COMMENT ON COLUMN data_ingestion_run_ends.id                    IS 'Position of the RunCompleted or RunFailed event.';
+COMMENT ON COLUMN data_ingestion_run_ends.data_ingestion_run_id IS 'The run that ended.';
+COMMENT ON COLUMN data_ingestion_run_ends.status                IS 'completed or failed.';
+COMMENT ON COLUMN data_ingestion_run_ends.first                 IS 'Whether this is the end that counts.';
+COMMENT ON COLUMN data_ingestion_run_ends.message               IS 'Why it failed.';
+COMMENT ON COLUMN data_ingestion_run_ends.duration_ms           IS 'Duration by a monotonic clock, where the run itself ended.';
+COMMENT ON COLUMN data_ingestion_run_ends.created_at            IS 'recorded_at of the event.';
+COMMENT ON COLUMN data_ingestion_run_ends.updated_at            IS 'recorded_at of the event.';
+
+-- name: fold
+INSERT INTO data_ingestion_run_ends
+       (id, data_ingestion_run_id, status, first, message, duration_ms, created_at, updated_at)
+SELECT e.position, r.id, e.status,
+       row_number() OVER (PARTITION BY e.run_id ORDER BY e.position) = 1
+           AND NOT EXISTS (SELECT FROM data_ingestion_run_ends f WHERE f.data_ingestion_run_id = r.id),
+       e.message, e.duration_ms, e.recorded_at, e.recorded_at
+  FROM run_ended e
+  LEFT JOIN data_ingestion_runs r ON r.run_id = e.run_id
+ WHERE e.position > :after AND e.position <= :upto;

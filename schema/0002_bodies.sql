@@ -1,0 +1,97 @@
+-- Bodies: bytes kept outside the log. The log holds a body's commitment only, so that the bytes can
+-- be erased one day without breaking a proof. Written through put_bodies() alone.
+
+-- name: bodies
+-- Same bytes, same row, same commitment: a body is stored once.
+CREATE TABLE bodies (
+    commitment text COLLATE "C" NOT NULL,
+    salt       bytea,
+    sha256     bytea,
+    size       bigint           NOT NULL,
+    media_type text             NOT NULL,
+    content    bytea,
+    stored_at  timestamptz      NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT bodies_pkey PRIMARY KEY (commitment),
+    CONSTRAINT bodies_sha256 UNIQUE (sha256),
+    CONSTRAINT bodies_commitment_form CHECK (commitment ~ '^[A-Za-z0-9_-]{43}$'),
+    CONSTRAINT bodies_salt_is_32_bytes CHECK (octet_length(salt) = 32),
+    CONSTRAINT bodies_sha256_is_32_bytes CHECK (octet_length(sha256) = 32),
+    CONSTRAINT bodies_there_or_erased CHECK (
+        (salt IS NULL) = (content IS NULL) AND (sha256 IS NULL) = (content IS NULL))
+);
+COMMENT ON TABLE  bodies            IS 'Bytes kept outside the log: HTTP messages and the contents of records.';
+COMMENT ON COLUMN bodies.commitment IS 'HMAC-SHA256 of the bytes, keyed with the salt; base64url without padding. The log refers to a body by it.';
+COMMENT ON COLUMN bodies.salt       IS '32 random bytes, the key of the commitment; NULL once erased.';
+COMMENT ON COLUMN bodies.sha256     IS 'SHA-256 of the bytes, by which the same bytes are found again; NULL once erased.';
+COMMENT ON COLUMN bodies.size       IS 'Number of bytes.';
+COMMENT ON COLUMN bodies.media_type IS 'Media type (RFC 6838) that the bytes were first given with.';
+COMMENT ON COLUMN bodies.content    IS 'The bytes, compressed by PostgreSQL; NULL once erased.';
+COMMENT ON COLUMN bodies.stored_at  IS 'When the row was made, by the database clock.';
+
+-- name: put_bodies
+-- Stores those bodies that are not there yet; returns the commitment of each, in order. Rows go in
+-- by SHA-256, so that two callers with the same bodies cannot deadlock.
+CREATE FUNCTION put_bodies(contents bytea[], media_types text[], salts bytea[], commitments text[])
+RETURNS text[]
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    INSERT INTO bodies (commitment, salt, sha256, size, media_type, content)
+    SELECT DISTINCT ON (sha256(g.content))
+           g.commitment, g.salt, sha256(g.content), octet_length(g.content), g.media_type, g.content
+      FROM unnest(contents, media_types, salts, commitments)
+           WITH ORDINALITY AS g(content, media_type, salt, commitment, n)
+     ORDER BY sha256(g.content), g.n
+    ON CONFLICT ON CONSTRAINT bodies_sha256 DO NOTHING;
+    RETURN (SELECT array_agg(b.commitment ORDER BY g.n)
+              FROM unnest(contents) WITH ORDINALITY AS g(content, n)
+              JOIN bodies b ON b.sha256 = sha256(g.content));
+END
+$$;
+COMMENT ON FUNCTION put_bodies(bytea[], text[], bytea[], text[]) IS
+    'Store bodies once each; returns their commitments in order.';
+
+-- name: grants
+DO $$
+DECLARE
+    ledger text := current_schema();
+BEGIN
+    EXECUTE format('GRANT SELECT ON bodies TO %I, %I', ledger || '_reader', ledger || '_projector');
+    EXECUTE format('GRANT EXECUTE ON FUNCTION put_bodies(bytea[], text[], bytea[], text[]) TO %I', ledger || '_writer');
+END
+$$;
+
+-- name: body_as_json
+-- A body for people and for SQL: JSON where it is JSON, else a JSON string, else base64 in an object.
+-- Bytes that claim to be JSON and are not, or that jsonb cannot hold, fall through to the next form.
+CREATE FUNCTION body_as_json(content bytea, media_type text) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    IF media_type ~* '^[^;]*[/+]json\s*(;|$)' THEN
+        BEGIN
+            RETURN convert_from(content, 'UTF8')::jsonb;
+        EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+            NULL; -- not JSON after all: shown as text
+        END;
+    END IF;
+    BEGIN
+        RETURN to_jsonb(convert_from(content, 'UTF8'));
+    EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+        RETURN jsonb_build_object('base64', encode(content, 'base64'));
+    END;
+END
+$$;
+COMMENT ON FUNCTION body_as_json(bytea, text) IS
+    'A body as jsonb: JSON as it is, other text as a string, binary as {"base64": …}; NULL stays NULL.';
+DO $$
+DECLARE
+    ledger text := current_schema();
+BEGIN
+    EXECUTE format('GRANT EXECUTE ON FUNCTION body_as_json(bytea, text) TO %I, %I',
+                   ledger || '_reader', ledger || '_projector');
+END
+$$;

@@ -1,0 +1,88 @@
+-- One view an event type: the only place that turns the JSON of an event, in every version of its
+-- schema, into typed columns. Read models are folded from these views and from nothing else.
+--
+-- run_id is the stream unless the event names another run. OFFSET 0 keeps the JSON from being parsed
+-- once for every column; a column that a query does not use is not computed.
+
+-- name: run_started
+CREATE VIEW run_started AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
+       coalesce((d.s ->> 'run_id')::uuid, e.stream_id) AS run_id,
+       (d.s ->> 'occurred_at')::timestamptz            AS occurred_at,
+       d.s ->> 'task'                                  AS task,
+       d.s ->> 'source'                                AS source,
+       (d.s ->> 'scheduled_for')::timestamptz          AS scheduled_for,
+       d.s -> 'parameters'                             AS parameters,
+       d.s ->> 'actor'                                 AS actor,
+       d.s ->> 'host'                                  AS host,
+       (d.s ->> 'process_id')::bigint                  AS process_id,
+       d.s ->> 'code_version'                          AS code_version,
+       d.s ->> 'software_version'                      AS software_version
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type = 'RunStarted';
+COMMENT ON VIEW run_started IS 'RunStarted events, decoded.';
+
+-- name: record_ingested
+CREATE VIEW record_ingested AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
+       coalesce((d.s ->> 'run_id')::uuid, e.stream_id) AS run_id,
+       (d.s ->> 'occurred_at')::timestamptz            AS occurred_at,
+       (d.s ->> 'record_type') COLLATE "C"             AS record_type,
+       (d.s ->> 'record_id') COLLATE "C"               AS record_id,
+       d.s ->> 'operation'                             AS operation,
+       (d.s ->> 'content') COLLATE "C"                 AS content
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type = 'RecordIngested';
+COMMENT ON VIEW record_ingested IS 'RecordIngested events, decoded. content is a commitment.';
+
+-- name: api_call_made
+CREATE VIEW api_call_made AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
+       coalesce((d.s ->> 'run_id')::uuid, e.stream_id) AS run_id,
+       (d.s ->> 'occurred_at')::timestamptz            AS occurred_at,
+       (d.s ->> 'captured_at')::timestamptz            AS captured_at,
+       d.s ->> 'endpoint'                              AS endpoint,
+       d.s ->> 'method'                                AS method,
+       (d.s ->> 'http_status_code')::integer           AS http_status_code,
+       (d.s ->> 'duration_ms')::integer                AS duration_ms,
+       (d.s ->> 'rate_limit_remaining')::bigint        AS rate_limit_remaining,
+       (d.s ->> 'request') COLLATE "C"                 AS request,
+       (d.s ->> 'response') COLLATE "C"                AS response
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type = 'ApiCallMade';
+COMMENT ON VIEW api_call_made IS 'ApiCallMade events, decoded. request and response are commitments.';
+
+-- name: run_ended
+-- RunCompleted and RunFailed alike: a run's end, and what it reached.
+CREATE VIEW run_ended AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
+       coalesce((d.s ->> 'run_id')::uuid, e.stream_id) AS run_id,
+       (d.s ->> 'occurred_at')::timestamptz            AS occurred_at,
+       CASE e.type WHEN 'RunCompleted' THEN 'completed' ELSE 'failed' END AS status,
+       (d.s ->> 'fetched')::integer                    AS fetched,
+       (d.s ->> 'created')::integer                    AS created,
+       (d.s ->> 'updated')::integer                    AS updated,
+       (d.s ->> 'skipped')::integer                    AS skipped,
+       (d.s ->> 'data_date_start')::date               AS data_date_start,
+       (d.s ->> 'data_date_end')::date                 AS data_date_end,
+       (d.s ->> 'duration_ms')::bigint                 AS duration_ms,
+       d.s ->> 'message'                               AS message,
+       d.s ->> 'error_class'                           AS error_class,
+       d.s -> 'backtrace'                              AS backtrace
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type IN ('RunCompleted', 'RunFailed');
+COMMENT ON VIEW run_ended IS 'RunCompleted and RunFailed events, decoded.';
+
+-- name: grants
+DO $$
+DECLARE
+    ledger text := current_schema();
+BEGIN
+    EXECUTE format('GRANT SELECT ON run_started, record_ingested, api_call_made, run_ended TO %I, %I',
+                   ledger || '_reader', ledger || '_projector');
+END
+$$;

@@ -1,0 +1,126 @@
+"""Every exception that audit-ledger raises, under one base.
+
+    LedgerError
+    ├── InvalidValue (also ValueError)   an argument that cannot be recorded; names the field
+    ├── ConfigurationError               the environment or ledger.toml is wrong
+    ├── ServerError                      the embedded server cannot be set up, started or stopped
+    ├── Unreachable                      no database answers at the URL
+    ├── NotInitialised                   the database holds no ledger of that name
+    ├── SchemaMismatch                   the database is newer than this software, or was altered
+    ├── WrongRole                        the database role may not do this
+    ├── LedgerBusy                       the append lock could not be had in time; names its holder
+    ├── AppendRefused                    a guard of the database refused the events
+    │   └── VersionConflict              the stream already has an event at that version
+    ├── UnknownRun                       no run has that id
+    │   └── AmbiguousRun                 several runs begin with that prefix
+    ├── RunEnded                         a run was used after its end
+    └── RecordingError                   events could not be sent; names the file that holds them
+
+Each carries what was expected, what was found and what to do, and prints all three. Exit codes
+are the business of the command line alone.
+"""
+
+from pathlib import Path
+
+
+class LedgerError(Exception):
+    """Base of every error of audit-ledger.
+
+    Attributes:
+        what: One sentence: what went wrong.
+        expected: What would have been right, if that helps.
+        actual: What was found instead.
+        remedy: What the reader can do about it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: str | None = None,
+        actual: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.expected = expected
+        self.actual = actual
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.expected is not None:
+            parts.append(f"expected: {self.expected}")
+        if self.actual is not None:
+            parts.append(f"actual: {self.actual}")
+        if self.remedy is not None:
+            parts.append(f"remedy: {self.remedy}")
+        return "\n  ".join(parts)
+
+
+class InvalidValue(LedgerError, ValueError):
+    """An argument that cannot be recorded. `field` names it, with its path inside a document."""
+
+    def __init__(
+        self, field: str, *, expected: str, actual: str, remedy: str | None = None
+    ) -> None:
+        super().__init__(
+            f"{field} cannot be recorded", expected=expected, actual=actual, remedy=remedy
+        )
+        self.field = field
+
+
+class ConfigurationError(LedgerError):
+    """The environment or ledger.toml holds something that cannot be used."""
+
+
+class ServerError(LedgerError):
+    """The embedded server cannot be set up, started or stopped."""
+
+
+class Unreachable(LedgerError):
+    """No database answers at the URL."""
+
+
+class NotInitialised(LedgerError):
+    """The database is there, but holds no ledger of that name."""
+
+
+class SchemaMismatch(LedgerError):
+    """The ledger's schema is newer than this software, or a migration was altered."""
+
+
+class WrongRole(LedgerError):
+    """The database role that connected may not do this."""
+
+
+class LedgerBusy(LedgerError):
+    """The lock that orders positions could not be had in time; `actual` names its holder."""
+
+
+class AppendRefused(LedgerError):
+    """A guard of the database refused the events; nothing of the batch was written."""
+
+
+class VersionConflict(AppendRefused):
+    """The stream already has an event at the version that the append expected to be free."""
+
+
+class UnknownRun(LedgerError):
+    """No run has the id that was asked for."""
+
+
+class AmbiguousRun(UnknownRun):
+    """Several runs begin with the prefix that was asked for."""
+
+
+class RunEnded(LedgerError):
+    """A run was used after its end."""
+
+
+class RecordingError(LedgerError):
+    """Events of a run could not be sent. `path` is the file that holds them, for `resend`."""
+
+    def __init__(self, what: str, *, path: Path | None, remedy: str, actual: str) -> None:
+        super().__init__(what, actual=actual, remedy=remedy)
+        self.path = path

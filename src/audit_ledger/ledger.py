@@ -1,0 +1,283 @@
+"""`connect`, and the one object that users hold.
+
+    ledger = audit_ledger.connect()
+    with ledger.run("data_fetch:congress_daily", source="quiverquant_congress") as run:
+        run.ingest("QuiverTrade", 12345, {"Ticker": "AAPL"})
+
+Threads may share a ledger. A process that was forked may not use its parent's: let it connect itself.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from audit_ledger.errors import LedgerError
+from audit_ledger.reading.details import Details, details
+from audit_ledger.reading import status as states
+from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, find_run, provenance
+from audit_ledger.recording import scope
+from audit_ledger.recording.close import close_run
+from audit_ledger.recording.outbox import resend
+from audit_ledger.recording.run import Run
+from audit_ledger.settings import Settings, load
+from audit_ledger.store import migrations, projections
+from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import connect as connect_to
+from audit_ledger.store.recorder import LedgerRecorder, RecordedEvent
+from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+
+log = logging.getLogger("audit_ledger")
+
+
+def connect(url: str | None = None, **settings: Any) -> "Ledger":
+    """Connect to a ledger.
+
+    Without a URL, here or in AUDIT_LEDGER_URL, it is the embedded one: its server is started if it
+    does not run, and everything is made on first use, in AUDIT_LEDGER_HOME.
+
+    Args:
+        url: URL of a PostgreSQL 15 to 18 database that holds a ledger.
+        **settings: Any of audit_ledger.settings.Settings, over the environment and ledger.toml.
+
+    Raises:
+        ConfigurationError: a setting cannot be used.
+        ServerError: the embedded server cannot be set up or started.
+        Unreachable: no database answers at the URL.
+        NotInitialised: it holds no ledger of that name.
+        SchemaMismatch: its ledger is older or newer than this software.
+        WrongRole: the role may not read it.
+    """
+    loaded = load(url=url, **settings)
+    server = None if loaded.url else EmbeddedServer(loaded.home, user=loaded.server_user)
+    if server is None:
+        place = loaded.url or ""
+    else:
+        prepare(server, loaded)
+        place = server.url(f"{loaded.name}_writer")
+    with connect_to(place, loaded) as conn:
+        ready = migrations.check(conn, loaded.name)
+    return Ledger(Database(place, loaded.name, loaded), loaded, ready, server)
+
+
+def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
+    """Start the embedded server and make its ledger, where either is missing; returns what was done."""
+    made = server.ensure_running()
+    done: list[str] = []
+    if made:
+        log.warning("made an embedded ledger in %s", settings.home)
+        done.append(f"made an embedded server in {settings.home}")
+    with connect_to(server.url(SUPERUSER), settings) as conn:
+        if made or not migrations.is_current(conn, settings.name):
+            done += migrations.init(conn, settings.name)
+    return done
+
+
+class Ledger:
+    """A connection to a ledger; a context manager that closes it.
+
+    Attributes:
+        url: Where it is, password included.
+        ledger_id: Its identity.
+        settings: What it was connected with.
+        server: The embedded server, where it is one.
+    """
+
+    def __init__(
+        self, database: Database, settings: Settings, ready: migrations.Ready, server: EmbeddedServer | None
+    ) -> None:
+        self.url = database.url
+        self.ledger_id = ready.ledger_id
+        self.settings = settings
+        self.server = server
+        self._ready = ready
+        self._database = database
+        self._recorder = LedgerRecorder(database)
+        self._process_id = os.getpid()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. The embedded server runs on."""
+        self._database.close()
+
+    # Recording
+
+    def run(
+        self,
+        task: str,
+        source: str,
+        *,
+        scheduled_for: datetime | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> scope.RunScope:
+        """Wrap a script's work in a run: a `with` block, or a decorator.
+
+        Args:
+            task: What runs, e.g. "data_fetch:congress_daily".
+            source: Where the data comes from, e.g. "quiverquant_congress".
+            scheduled_for: When it was due, with a time zone.
+            parameters: What it runs with, JSON; secrets are cut out.
+
+        Raises (on entering):
+            InvalidValue: an argument cannot be recorded.
+            WrongRole: the role may not append.
+            Unreachable: the database is away; nothing was fetched yet.
+        """
+        return scope.RunScope(
+            lambda: self._start(task=task, source=source, scheduled_for=scheduled_for, parameters=parameters)
+        )
+
+    def log_ingestion(
+        self,
+        *,
+        task_name: str,
+        data_source: str,
+        fetch: Callable[[Run], Mapping[str, Any] | None],
+        scheduled_for: datetime | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> scope.Outcome:
+        """Call `fetch(run)` inside a run, and tell what became of it.
+
+        Args:
+            task_name: What runs.
+            data_source: Where the data comes from.
+            fetch: Returns None, or a mapping with any of fetched, created, updated, skipped,
+                date_range (start, end), record_operations ({"record": (type, id), "operation"}) and
+                api_calls ({"endpoint", "request", "response", "timestamp", "status_code",
+                "duration_ms", "rate_limit_remaining"}).
+            scheduled_for: When it was due, with a time zone.
+            parameters: What it runs with, JSON.
+
+        Returns:
+            An outcome, also when `fetch` raised an Exception: the run is failed then.
+
+        Raises:
+            LedgerError: the run could not begin, or not be recorded to its end.
+        """
+        run = self._start(
+            task=task_name, source=data_source, scheduled_for=scheduled_for, parameters=parameters
+        )
+        return scope.log_ingestion(run, fetch)
+
+    def close_run(self, run_id: UUID | str, reason: str) -> RunRow:
+        """End a run that was killed, as failed; the reason becomes its message.
+
+        Raises:
+            UnknownRun: there is no such run.
+            RunEnded: it has ended already.
+        """
+        run = self.find_run(run_id)
+        close_run(self._recorder, run.run_id, run.status, reason)
+        return self.find_run(run.run_id)
+
+    def resend(self, path: Path | str) -> int:
+        """Deliver the events in a file that a run left behind; returns how many. Safe to repeat.
+
+        Raises:
+            InvalidValue: it is no resend file of this ledger, or is damaged.
+        """
+        count = resend(self._recorder, Path(path), self.ledger_id)
+        self.update_read_models()
+        return count
+
+    def _start(self, **what: Any) -> Run:
+        self._check_process()
+        if not self._ready.may_write:
+            raise migrations.refuse_reader(self._ready.user, self.settings.name)
+        return Run(self._recorder, self.settings, self.ledger_id, **what)
+
+    # Reading
+
+    @property
+    def runs(self) -> Runs:
+        """The runs on record, newest first; scopes narrow them down."""
+        self._catch_up()
+        return Runs(self._database)
+
+    @property
+    def calls(self) -> ApiCalls:
+        """The API calls on record, newest first."""
+        self._catch_up()
+        return ApiCalls(self._database)
+
+    def find_run(self, run_id: UUID | str) -> RunRow:
+        """The run of that id, or of the id that begins so.
+
+        Raises:
+            UnknownRun: there is none.
+            AmbiguousRun: there are several.
+        """
+        self._catch_up()
+        return find_run(self._database, run_id)
+
+    def details(self, run_id: UUID | str) -> Details:
+        """All that is known of a run: how it was started, what it reached, what does not agree."""
+        return details(self.find_run(run_id))
+
+    def provenance(self, record_type: str, record_id: str | int | UUID) -> list[Touch]:
+        """Which runs touched a record, when and how, newest first."""
+        self._catch_up()
+        return provenance(self._database, record_type, record_id)
+
+    def status(self) -> states.Status:
+        """Place, beginning and head of the ledger; progress and lag of each read model."""
+        self._check_process()
+        return states.status(self._database, public_url(self.url))
+
+    def check(self, since: datetime | timedelta | str = "24h") -> list[states.Finding]:
+        """What is not well among the runs that started since then: failed, not ended, empty, or none at all."""
+        self._catch_up()
+        return states.check(self._database, since)
+
+    def events(self, after: int = 0, upto: int | None = None) -> Iterator[RecordedEvent]:
+        """Stream the events of a range of positions, (after, upto], in order, in constant memory."""
+        self._check_process()
+        return self._recorder.read(after, upto)
+
+    def update_read_models(self) -> projections.Progress:
+        """Fold every event that is new into the read models.
+
+        Raises:
+            WrongRole: a reader may not.
+        """
+        self._check_process()
+        with translated(self._database):
+            return projections.update(self._database)
+
+    def _catch_up(self) -> None:
+        """Answers are about now: fold what is new first, where the role may."""
+        self._check_process()
+        if self._ready.may_write:
+            with translated(self._database):
+                projections.update(self._database, timeout=self.settings.projection_timeout)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process_id:
+            raise LedgerError(
+                "this connection belongs to the process that forked this one",
+                expected=f"process {self._process_id}",
+                actual=f"process {os.getpid()}",
+                remedy="call audit_ledger.connect() in the child",
+            )
+
+
+def public_url(url: str) -> str:
+    """A URL as it may be shown: without its password."""
+    if "://" in url:
+        given = conninfo_to_dict(url)
+        password = given.get("password")
+        return url.replace(f":{password}@", "@") if password else url
+    return make_conninfo("", **{k: v for k, v in conninfo_to_dict(url).items() if k != "password"})

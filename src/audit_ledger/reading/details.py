@@ -1,0 +1,75 @@
+"""All that is known of one run: its row, how it was started, every end, and what does not agree."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from audit_ledger.reading.runs import RunRow
+from audit_ledger.store.database import translated
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """Two statements about a run that do not agree.
+
+    Attributes:
+        kind: "counts" (declared and recorded differ) or "end" (a later end than the one that counts).
+        detail: What differs, in words.
+    """
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Details:
+    """One run, whole.
+
+    Attributes:
+        run: Its row.
+        started: What RunStarted said of task, place and software.
+        recorded: How many records of each operation are on record for it.
+        discrepancies: What does not agree.
+    """
+
+    run: RunRow
+    started: dict[str, Any]
+    recorded: dict[str, int]
+    discrepancies: list[Discrepancy]
+
+
+STARTED = "recorded_by, scheduled_for, parameters, actor, host, process_id, code_version, software_version"
+
+
+def details(run: RunRow) -> Details:
+    """All that is known of a run."""
+    with translated(run.database), run.database.get_connection() as conn:
+        started = conn.execute(f"SELECT {STARTED} FROM run_started WHERE position = %s", [run.id]).fetchone()  # noqa: S608
+        counted = conn.execute(
+            "SELECT operation, count(*) AS n FROM data_ingestion_run_records"
+            " WHERE data_ingestion_run_id = %s GROUP BY operation",
+            [run.id],
+        ).fetchall()
+        ends = conn.execute(
+            "SELECT id, status, message, created_at FROM data_ingestion_run_ends"
+            " WHERE data_ingestion_run_id = %s AND NOT first ORDER BY id",
+            [run.id],
+        ).fetchall()
+    recorded = {"created": 0, "updated": 0, "skipped": 0} | {row["operation"]: row["n"] for row in counted}
+    found = [
+        Discrepancy("counts", f"declared {declared} {operation}, recorded {recorded[operation]}")
+        for operation, declared in [
+            ("created", run.records_created),
+            ("updated", run.records_updated),
+            ("skipped", run.records_skipped),
+        ]
+        if counted and run.status != "running" and declared != recorded[operation]
+    ]
+    found += [
+        Discrepancy(
+            "end",
+            f"{row['status']} again at position {row['id']}, {row['created_at']:%Y-%m-%d %H:%M:%S} UTC"
+            + (f": {row['message']}" if row["message"] else ""),
+        )
+        for row in ends
+    ]
+    return Details(run, started or {}, recorded, found)

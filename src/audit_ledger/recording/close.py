@@ -1,0 +1,20 @@
+"""Ending a run from outside, in a stream of its own: one process writes a stream, and this is another."""
+
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from audit_ledger.errors import RunEnded
+from audit_ledger.events import RunFailed
+from audit_ledger.recording.failure import describe
+from audit_ledger.store.recorder import LedgerRecorder
+
+
+def close_run(recorder: LedgerRecorder, run_id: UUID, status: str, reason: str) -> None:
+    """Record that a run failed, for a reason that its script could not give.
+
+    Raises:
+        RunEnded: the run has ended already.
+    """
+    if status != "running":
+        raise RunEnded(f"run {run_id} has ended already", expected="a run that is running", actual=status)
+    recorder.append(uuid4(), 0, [RunFailed.of(occurred_at=datetime.now(UTC), run_id=run_id, **describe(reason))])

@@ -1,0 +1,447 @@
+"""A run: one execution of a fetch script, and what it says about itself while it lasts.
+
+Events go through an outbox (see there); the first is durable before the block's first line runs, the
+last before the block returns. All times of a run are its start by the wall clock plus what a monotonic
+clock has counted since, so that its durations hold when somebody sets the clock.
+
+Threads may share a run. A forked child may not: one process writes a stream.
+"""
+
+import getpass
+import logging
+import os
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from audit_ledger import __version__
+from audit_ledger.errors import InvalidValue, LedgerError, RecordingError, RunEnded
+from audit_ledger.events import (
+    ApiCallMade,
+    Operation,
+    RecordIngested,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    storable,
+)
+from audit_ledger.recording import content as contents
+from audit_ledger.recording.failure import describe
+from audit_ledger.recording.outbox import Outbox
+from audit_ledger.recording.redaction import redact, redact_url
+from audit_ledger.recording.resend import Pending, ResendFile
+from audit_ledger.settings import Settings
+from audit_ledger.store import bodies, projections
+from audit_ledger.store.bodies import Body
+from audit_ledger.store.database import retrying, translated
+from audit_ledger.store.recorder import LedgerRecorder
+
+log = logging.getLogger("audit_ledger")
+
+LOOKUP_RECORDS = 1000
+LOOKUP_BYTES = 4 << 20
+"""`ingest_many` asks for at most so many records, and holds at most so many bytes, at a time."""
+
+REMEMBERED = 10_000
+"""Records whose latest content a run remembers itself, before the read models know it."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many records a run fetched, created, updated and skipped."""
+
+    fetched: int = 0
+    created: int = 0
+    updated: int = 0
+    skipped: int = 0
+
+
+class Run:
+    """One execution of a fetch script. `ledger.run(...)` makes it; its methods record what happens.
+
+    Attributes:
+        id: The run's UUID, which is also its event stream.
+        task: What runs.
+        source: Where the data comes from.
+        parameters: What it runs with, without secrets.
+        started_at: When it started, by this machine's clock, in UTC.
+        result: What it brought, once it has ended: as declared, else as counted by the ledger.
+    """
+
+    def __init__(
+        self,
+        recorder: LedgerRecorder,
+        settings: Settings,
+        ledger_id: UUID,
+        *,
+        task: str,
+        source: str,
+        scheduled_for: datetime | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.id = uuid4()
+        self.task = task
+        self.source = source
+        self.started_at = datetime.now(UTC)
+        self.result: Counts | None = None
+        self._monotonic = time.monotonic()
+        self._recorder = recorder
+        self._settings = settings
+        self._process_id = os.getpid()
+        self._ended = False
+        self._lock = threading.Lock()
+        self._declared: dict[str, int] = {}
+        self._dates: dict[str, date] = {}
+        self._recent: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        started = RunStarted.of(
+            actor=settings.actor or _user(),
+            code_version=settings.code_version,
+            host=socket.gethostname() or None,
+            occurred_at=self.started_at,
+            parameters=None if parameters is None else redact(dict(parameters)),
+            process_id=self._process_id,
+            scheduled_for=scheduled_for,
+            software_version=f"audit-ledger {__version__}",
+            source=source,
+            task=task,
+        )
+        self.parameters = started.parameters
+        self._outbox = Outbox(
+            recorder,
+            self.id,
+            settings.buffer_events,
+            settings.buffer_bytes,
+            lambda: ResendFile(resend_path(settings.home, self.id), ledger_id),
+        )
+        self._outbox.start(Pending(started))
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} of {self.task}>"
+
+    @property
+    def now(self) -> datetime:
+        """This moment, on the run's own clock."""
+        return self.started_at + timedelta(seconds=time.monotonic() - self._monotonic)
+
+    def record(
+        self, record_type: str, record_id: str | int | UUID, operation: Operation, content: object = None
+    ) -> None:
+        """Say what the application did with a record.
+
+        Args:
+            record_type: Kind of record, e.g. "QuiverTrade".
+            record_id: Its id at the source; kept as text.
+            operation: "created", "updated" or "skipped".
+            content: What the record is now, if the ledger is to keep it: JSON or bytes.
+
+        Raises:
+            InvalidValue: an argument cannot be recorded; the error names it.
+            RunEnded: the run is over.
+        """
+        self._check_open()
+        event = RecordIngested.of(
+            occurred_at=self.now, operation=operation, record_id=record_id, record_type=record_type
+        )
+        self._outbox.add(Pending(event, {} if content is None else {"content": contents.record_content(content)}))
+
+    def ingest(self, record_type: str, record_id: str | int | UUID, content: object) -> Operation | None:
+        """Hand a record over, and be told what the ledger makes of it.
+
+        Args:
+            record_type: Kind of record, e.g. "QuiverTrade".
+            record_id: Its id at the source; kept as text.
+            content: What the record is now: JSON (keys are put in canonical order) or bytes.
+
+        Returns:
+            "created", "updated" or "skipped", by comparison with the latest content on record. It is
+            provisional: of two runs that see a record for the first time at the same moment both are
+            told "created", and the one that is recorded first has created it. None when the
+            database is away and could not be asked; the record is kept all the same.
+
+        Raises:
+            InvalidValue: an argument cannot be recorded; the error names it.
+            RunEnded: the run is over.
+        """
+        return next(iter(self.ingest_many(record_type, [(record_id, content)]).values()))
+
+    def ingest_many(
+        self,
+        record_type: str,
+        records: Mapping[Any, object] | Iterable[tuple[str | int | UUID, object]],
+    ) -> dict[str, Operation | None]:
+        """Hand many records over: like `ingest`, in one round trip a thousand.
+
+        Args:
+            record_type: Kind of record.
+            records: Contents by id, or pairs of id and content.
+
+        Returns:
+            What `ingest` returns, by id as text.
+
+        Raises:
+            InvalidValue: an argument cannot be recorded; the records before its batch are recorded.
+            RunEnded: the run is over.
+        """
+        pairs = records.items() if isinstance(records, Mapping) else records
+        result: dict[str, Operation | None] = {}
+        for batch in self._batches(record_type, iter(pairs)):
+            self._check_open()
+            known = self._latest(record_type, [event.record_id for event, _ in batch])
+            for event, body in batch:
+                with self._lock:
+                    operation, commitment = self._compare(event, body, known)
+                result[event.record_id] = operation
+                if commitment is None:
+                    self._outbox.add(Pending(event, {"content": body}))
+                else:
+                    self._outbox.add(Pending(event.model_copy(update={"content": commitment})))
+        return result
+
+    def api_call(
+        self,
+        *,
+        endpoint: str,
+        request: object = None,
+        response: object = None,
+        http_status_code: int | None = None,
+        method: str | None = None,
+        duration_ms: float | None = None,
+        rate_limit_remaining: int | None = None,
+        captured_at: datetime | None = None,
+    ) -> None:
+        """Say that an API was called. Secrets are cut out before anything is stored.
+
+        Args:
+            endpoint: What was called, e.g. "api.quiverquant.com/beta/live/congresstrading".
+            request: What was sent: bytes, text or JSON.
+            response: What came back: bytes, text or JSON.
+            http_status_code: 100 to 999; None where no answer came.
+            method: HTTP method in capitals.
+            duration_ms: Milliseconds.
+            rate_limit_remaining: Calls left, as the API said.
+            captured_at: When the answer came, with a time zone; by default now.
+
+        Raises:
+            InvalidValue: an argument cannot be recorded; the error names it.
+            RunEnded: the run is over.
+        """
+        self._check_open()
+        event = ApiCallMade.of(
+            captured_at=captured_at,
+            duration_ms=None if duration_ms is None else _milliseconds(duration_ms),
+            endpoint=redact_url(endpoint) if isinstance(endpoint, str) else endpoint,
+            http_status_code=http_status_code,
+            method=method,
+            occurred_at=self.now,
+            rate_limit_remaining=rate_limit_remaining,
+        )
+        messages = {
+            "request": contents.message(request, "request"),
+            "response": contents.message(response, "response"),
+        }
+        self._outbox.add(Pending(event, {name: body for name, body in messages.items() if body is not None}))
+
+    def counts(
+        self,
+        *,
+        fetched: int | None = None,
+        created: int | None = None,
+        updated: int | None = None,
+        skipped: int | None = None,
+    ) -> None:
+        """Declare what the run brought; what is never declared is counted from the events.
+
+        Raises:
+            InvalidValue: not a whole number from 0 to 2,147,483,647.
+            RunEnded: the run is over.
+        """
+        self._check_open()
+        given = {"fetched": fetched, "created": created, "updated": updated, "skipped": skipped}
+        declared = {name: count for name, count in given.items() if count is not None}
+        RunCompleted.of(occurred_at=self.started_at, **declared)
+        self._declared.update(declared)
+
+    def date_range(self, start: date | str | None, end: date | str | None) -> None:
+        """Declare which days the data covers, both inclusive; None leaves a side open.
+
+        Raises:
+            InvalidValue: not dates, or reversed.
+            RunEnded: the run is over.
+        """
+        self._check_open()
+        checked = RunCompleted.of(occurred_at=self.started_at, data_date_start=start, data_date_end=end)
+        dates = {"data_date_start": checked.data_date_start, "data_date_end": checked.data_date_end}
+        self._dates = {name: day for name, day in dates.items() if day is not None}
+
+    def flush(self) -> None:
+        """Wait until everything said so far is durable (or, the database being lost, in a file)."""
+        self._check_open()
+        self._outbox.flush()
+
+    def complete(self) -> None:
+        """End the run as completed; the `with` block does it.
+
+        Raises:
+            RecordingError: the end, or something before it, could not be sent; names the file.
+            RunEnded: the run is over already.
+        """
+        self._check_open()
+        self._end(RunCompleted.of(**self._reached()))
+        counts = self.result or Counts()
+        log.info("✅ %s completed: %d new, %d updated", self.task, counts.created, counts.updated)
+
+    def fail(self, error: BaseException | str) -> None:
+        """End the run as failed; the `with` block does it for an exception.
+
+        Raises:
+            RecordingError: the end, or something before it, could not be sent; names the file.
+            RunEnded: the run is over already.
+        """
+        self._check_open()
+        event = RunFailed.of(**self._reached(), **describe(error))
+        log.error("❌ %s failed: %s", self.task, event.message)
+        self._end(event)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over, or belongs to the process that this one was forked from."""
+        return self._ended or os.getpid() != self._process_id
+
+    def _check_open(self) -> None:
+        if os.getpid() != self._process_id:
+            raise RunEnded(
+                f"run {self.id} belongs to another process",
+                expected=f"process {self._process_id}",
+                actual=f"process {os.getpid()}",
+                remedy="start a run in the child, or send results back to the parent",
+            )
+        if self._ended:
+            raise RunEnded(f"run {self.id} has ended", remedy="start another run")
+
+    def _reached(self) -> dict[str, Any]:
+        now = self.now
+        milliseconds = (now - self.started_at) // timedelta(milliseconds=1)
+        return {"occurred_at": now, "duration_ms": milliseconds, **self._declared, **self._dates}
+
+    def _end(self, event: RunCompleted | RunFailed) -> None:
+        self._ended = True
+        self._outbox.close(Pending(event))
+        if self._outbox.failure is not None:
+            raise self._recording_error(self._outbox.failure)
+        self.result = self._counted()
+
+    def _counted(self) -> Counts | None:
+        """What the read models made of the run, once they have reached its end."""
+        database = self._recorder.datastore
+        try:
+            with translated(database):
+                progress = projections.update(
+                    database, upto=self._outbox.position, timeout=self._settings.projection_timeout
+                )
+                if progress.position >= self._outbox.position:
+                    with database.get_connection() as conn:
+                        row = conn.execute(
+                            "SELECT records_fetched AS fetched, records_created AS created,"
+                            " records_updated AS updated, records_skipped AS skipped"
+                            "  FROM data_ingestion_runs WHERE run_id = %b",
+                            [self.id],
+                            prepare=True,
+                        ).fetchone()
+                    if row is not None:
+                        return Counts(**row)
+        except LedgerError as error:
+            log.warning("run %s is recorded, but the read models could not follow: %s", self.id, error)
+            return None
+        log.warning("run %s is recorded; the read models are behind and follow later", self.id)
+        return None
+
+    def _recording_error(self, failure: BaseException) -> RecordingError:
+        file = self._outbox.file
+        path = file.path if file else None
+        remedy = f"once the database is back: audit-ledger resend {path}" if path else "none: what is lost is lost"
+        if self._outbox.lost:
+            remedy += f"; {self._outbox.lost} events could not even be saved"
+        error = RecordingError(
+            f"run {self.id} of {self.task} could not be recorded to its end",
+            path=path,
+            actual=str(failure),
+            remedy=remedy,
+        )
+        error.__cause__ = failure
+        return error
+
+    def _batches(
+        self, record_type: str, pairs: Iterator[tuple[Any, object]]
+    ) -> Iterator[list[tuple[RecordIngested, Body]]]:
+        batch: list[tuple[RecordIngested, Body]] = []
+        size = 0
+        for record_id, content in pairs:
+            event = RecordIngested.of(occurred_at=self.now, record_id=record_id, record_type=record_type)
+            body = contents.record_content(content)
+            batch.append((event, body))
+            size += len(body.content)
+            if len(batch) >= LOOKUP_RECORDS or size >= LOOKUP_BYTES:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _latest(self, record_type: str, record_ids: list[str]) -> dict[str, bodies.Latest] | None:
+        """What is on record of those records; None when the database could not be asked."""
+        if self._outbox.failure is not None:
+            return None
+        database = self._recorder.datastore
+        try:
+            with translated(database):
+                for attempt in retrying(self._settings.retry_for):
+                    with attempt:
+                        return bodies.latest(database, record_type, record_ids)
+        except LedgerError as error:
+            log.warning("run %s cannot compare records for now: %s", self.id, error)
+        return None
+
+    def _compare(
+        self, event: RecordIngested, body: Body, known: dict[str, bodies.Latest] | None
+    ) -> tuple[Operation | None, str | None]:
+        """The provisional operation, and the commitment where the ledger has the body already."""
+        key = (event.record_type, event.record_id)
+        mine = self._recent.pop(key, None)
+        self._recent[key] = body.sha256
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
+        if mine is not None:
+            return ("skipped" if mine == body.sha256 else "updated"), None
+        if known is None:
+            return None, None
+        latest = known.get(event.record_id)
+        if latest is None:
+            return "created", None
+        if latest.sha256 == body.sha256:
+            return "skipped", latest.commitment
+        return "updated", None
+
+
+def resend_path(home: Path, run_id: UUID) -> Path:
+    """Where the unsent events of a run are kept."""
+    return home / "resend" / f"{run_id}.jsonl"
+
+
+def _milliseconds(duration: float) -> int:
+    if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 <= duration < 2**31:
+        raise InvalidValue("duration_ms", expected="milliseconds from 0 to 2,147,483,647", actual=repr(duration))
+    return round(duration)
+
+
+def _user() -> str | None:
+    """The system's name for whoever runs this, where it has one."""
+    try:
+        return storable(getpass.getuser())
+    except (OSError, KeyError):  # a process without an entry in the user database
+        return None

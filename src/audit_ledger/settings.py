@@ -1,0 +1,102 @@
+"""Settings, from the environment (`AUDIT_LEDGER_*`) first and `ledger.toml` second.
+
+`ledger.toml` is read from the path in `AUDIT_LEDGER_CONFIG`, or from the working directory. Its
+keys are the field names below, without the prefix.
+"""
+
+import os
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from audit_ledger.errors import ConfigurationError
+
+
+def default_home() -> Path:
+    """The folder of the embedded ledger: the user's data folder, or /var/lib for root.
+
+    The embedded server never runs as root, and the account that it runs under instead cannot
+    enter root's home, hence the place of its own.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/audit-ledger")
+    return platformdirs.user_data_path("audit-ledger", appauthor=False)
+
+
+class Settings(BaseSettings):
+    """What a user can set. Times are in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AUDIT_LEDGER_", frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    url: str | None = Field(None, description="PostgreSQL URL; without one, the embedded server")
+    home: Path = Field(default_factory=default_home, description="folder of the embedded server")
+    name: str = Field(
+        "ledger",
+        pattern=r"^[a-z][a-z0-9_]{0,39}$",
+        description="the ledger's name: its schemas are NAME and NAME_read, its roles NAME_writer …",
+    )
+    server_user: str | None = Field(
+        None, description="system account that runs the embedded server when root starts it"
+    )
+    connect_timeout: float = Field(10, gt=0, description="wait this long for a connection")
+    lock_timeout: float = Field(30, gt=0, description="wait this long for the append lock")
+    retry_for: float = Field(
+        30, ge=0, description="keep trying this long when the database is lost in mid-run"
+    )
+    projection_timeout: float = Field(
+        5, gt=0, description="at the end of a run, spend at most this on the read models"
+    )
+    buffer_events: int = Field(5_000, ge=1, description="events a run may hold unsent")
+    buffer_bytes: int = Field(8 << 20, ge=1 << 16, description="bytes a run may hold unsent")
+    actor: str | None = Field(None, description="who runs the scripts; default: the system user")
+    code_version: str | None = Field(None, description="version of the scripts, e.g. a commit")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over ledger.toml."""
+        del dotenv_settings, file_secret_settings
+        toml = Path(os.environ.get("AUDIT_LEDGER_CONFIG", "ledger.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml)
+
+
+def load(**overrides: object) -> Settings:
+    """Read the settings; `overrides` that are not None win.
+
+    Raises:
+        ConfigurationError: a value is of the wrong form, or ledger.toml is not TOML.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"])
+        raise ConfigurationError(
+            f"the setting {name} cannot be used",
+            expected=first["msg"],
+            actual=repr(first.get("input")),
+            remedy=f"correct AUDIT_LEDGER_{name.upper()} or {name} in ledger.toml",
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(
+            "ledger.toml cannot be read",
+            expected="a TOML file",
+            actual=str(error),
+            remedy="correct the file, or point AUDIT_LEDGER_CONFIG elsewhere",
+        ) from error

@@ -1,0 +1,85 @@
+"""Bodies: bytes kept outside the log, and the commitments by which the log refers to them.
+
+The commitment of a body is HMAC-SHA256 (RFC 2104) of its bytes under a random 32-byte salt, in
+base64url without padding (RFC 4648 section 5): 43 characters. Whoever has bytes and salt can check
+it; once they are erased, nobody can tell from it what the bytes were.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from audit_ledger.store.database import Database, retrying
+
+SALT_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Body:
+    """Bytes and their media type (RFC 6838)."""
+
+    content: bytes
+    media_type: str
+
+    @cached_property
+    def sha256(self) -> bytes:
+        """SHA-256 of the bytes."""
+        return hashlib.sha256(self.content).digest()
+
+
+def commitment(content: bytes, salt: bytes) -> str:
+    """The commitment of bytes under a salt.
+
+    >>> commitment(b"{}", bytes(32))
+    'xwkYYxTmQYYpRV9r6vHN8uFevcjoXRgSOAGFcY6FwKo'
+    """
+    digest = hmac.digest(salt, content, "sha256")
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def put(database: Database, bodies: Sequence[Body]) -> list[str]:
+    """Store those bodies that are not there yet, in one round trip; returns their commitments in order."""
+    unique = {body.sha256: body for body in bodies}
+    salts = [secrets.token_bytes(SALT_BYTES) for _ in unique]
+    params = [
+        [body.content for body in unique.values()],
+        [body.media_type for body in unique.values()],
+        salts,
+        [commitment(body.content, salt) for body, salt in zip(unique.values(), salts, strict=True)],
+    ]
+    for attempt in retrying(database.settings.retry_for):
+        with attempt, database.get_connection() as conn:
+            row = conn.execute(
+                "SELECT put_bodies(%b::bytea[], %b::text[], %b::bytea[], %b::text[]) AS commitments", params, prepare=True
+            ).fetchone()
+    assert row is not None  # a function call has a row
+    by_sha256 = dict(zip(unique, row["commitments"], strict=True))
+    return [by_sha256[body.sha256] for body in bodies]
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The latest content of a record: its commitment and, unless erased, its SHA-256."""
+
+    commitment: str | None
+    sha256: bytes | None
+
+
+def latest(database: Database, record_type: str, record_ids: Sequence[str]) -> dict[str, Latest]:
+    """The latest known contents of records, by id, in one round trip; unknown records are absent."""
+    with database.get_connection() as conn:
+        rows = conn.execute(
+            "SELECT g.record_id, v.content, b.sha256"
+            "  FROM unnest(%b::text[]) AS g(record_id)"
+            " CROSS JOIN LATERAL (SELECT content FROM record_versions v"
+            "        WHERE v.record_type = %b AND v.record_id = g.record_id"
+            "        ORDER BY v.record_type DESC, v.record_id DESC, v.id DESC LIMIT 1) v"
+            "  LEFT JOIN bodies b ON b.commitment = v.content",
+            [list(record_ids), record_type],
+            prepare=True,
+        ).fetchall()
+    return {row["record_id"]: Latest(row["content"], row["sha256"] and bytes(row["sha256"])) for row in rows}

@@ -1,0 +1,222 @@
+"""Connections to a ledger's database, and what its refusals mean.
+
+`Database` is the `eventsourcing` library's datastore on a connection pool made from a URL; what
+connects through it finds the read models first and the event store second on its search path.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import eventsourcing.persistence as es
+import psycopg
+import tenacity
+from eventsourcing.postgres import ConnectionPool, PostgresDatastore
+from psycopg import Connection, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import DictRow, dict_row
+
+from audit_ledger.errors import AppendRefused, LedgerBusy, LedgerError, Unreachable, VersionConflict, WrongRole
+from audit_ledger.settings import Settings
+
+CONNECTION_ERRORS = (
+    es.InterfaceError,
+    es.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.OperationalError,
+)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the error means that the connection, or the server, went away, and may come back.
+
+    No SQLSTATE: the client saw the connection break. 08: connection exception. 57P0x: the server
+    shuts down, crashed or is starting. 53300: too many connections.
+    """
+    if not isinstance(error, CONNECTION_ERRORS):
+        return False
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    code = getattr(cause, "sqlstate", None)
+    return code is None or code.startswith(("08", "57P0")) or code == "53300"
+
+
+class Database(PostgresDatastore):
+    """A pool of connections to one ledger. Threads may share it; a forked child may not.
+
+    Args:
+        url: PostgreSQL URL or connection string.
+        name: The ledger's name.
+        settings: Time-outs.
+        composite_types: Whether the library's own recorders, which send a composite type, will use it.
+    """
+
+    def __init__(self, url: str, name: str, settings: Settings, *, composite_types: bool = False) -> None:
+        self.url = url
+        self.composite_types = composite_types
+        self.name = name
+        self.settings = settings
+        given = conninfo_to_dict(url)
+        # The library's own tables (tracking, snapshots), where it makes any, are derived: they
+        # belong with the read models.
+        super().__init__(
+            dbname=str(given.get("dbname", "")),
+            host=str(given.get("host", "")),
+            port=str(given.get("port", "")),
+            user=str(given.get("user", "")),
+            password=str(given.get("password", "")),
+            schema=f"{name}_read",
+        )
+        self.pool = ConnectionPool(
+            conninfo(url, settings),
+            connection_class=Connection[DictRow],
+            kwargs={"row_factory": dict_row, "autocommit": True},
+            min_size=0,
+            max_size=8,
+            open=False,
+            configure=self._configure,
+            check=ConnectionPool.check_connection,
+            timeout=settings.connect_timeout,
+            reconnect_timeout=settings.connect_timeout,
+            name=f"audit-ledger {name}",
+        )
+
+    def register_type_adapters(self) -> None:
+        """Look the library's composite types up, for those recorders that send them; ours does not."""
+        if self.composite_types:
+            super().register_type_adapters()
+
+    def _configure(self, conn: Connection[DictRow]) -> None:
+        configure(conn, self.name, self.settings)
+
+
+def conninfo(url: str, settings: Settings) -> str:
+    """The connection string for a URL: ours are told apart by name, and do not wait for ever.
+
+    Raises:
+        Unreachable: the URL is not a PostgreSQL URL.
+    """
+    try:
+        given = conninfo_to_dict(url)
+        ours = {"connect_timeout": max(2, int(settings.connect_timeout)), "application_name": "audit-ledger"}
+        return make_conninfo("", **{**ours, **given})
+    except psycopg.ProgrammingError as error:
+        raise Unreachable(
+            "the URL of the ledger cannot be read",
+            expected="postgresql://user@host:5432/database",
+            actual=str(error).strip(),
+            remedy="correct AUDIT_LEDGER_URL, or the url that was given",
+        ) from error
+
+
+def configure(conn: Connection[DictRow], name: str, settings: Settings) -> None:
+    """Set a session up: where names are looked for, and how long it waits for a lock."""
+    conn.execute(
+        sql.SQL("SET search_path = {}, {}, pg_temp; SET lock_timeout = {}; SET timezone = 'UTC';"
+            " SET default_transaction_isolation = 'read committed'").format(
+            sql.Identifier(f"{name}_read"),
+            sql.Identifier(name),
+            sql.Literal(int(settings.lock_timeout * 1000)),
+        )
+    )
+
+
+def connect(url: str, settings: Settings) -> Connection[DictRow]:
+    """One connection of its own, in autocommit.
+
+    Raises:
+        Unreachable: nobody answers at the URL, or it does not let us in.
+    """
+    try:
+        return psycopg.connect(conninfo(url, settings), row_factory=dict_row, autocommit=True)
+    except psycopg.OperationalError as error:
+        raise unreachable(url, error) from error
+
+
+def unreachable(url: str, error: Exception) -> Unreachable:
+    """The error for a database that does not answer; the password stays out of it."""
+    given = conninfo_to_dict(url)
+    place = f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
+    return Unreachable(
+        f"no database answers at {place}",
+        actual=str(error).strip(),
+        remedy="check AUDIT_LEDGER_URL and that the server runs (`audit-ledger doctor`)",
+    )
+
+
+def retrying(seconds: float) -> tenacity.Retrying:
+    """Attempts, with growing pauses, for as long as the connection keeps being lost."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_lost),
+        stop=tenacity.stop_after_delay(seconds),
+        wait=tenacity.wait_exponential_jitter(initial=0.05, max=2, jitter=0.05),
+        reraise=True,
+    )
+
+
+@contextmanager
+def translated(database: Database) -> Iterator[None]:
+    """Raise what the database refused as an error of ours; everything else passes unchanged."""
+    try:
+        yield
+    except (es.PersistenceError, psycopg.Error) as error:
+        ours = translate(database, error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def translate(database: Database, error: BaseException) -> LedgerError | None:
+    """The error of ours that a database error means; None where it means none."""
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    code = getattr(cause, "sqlstate", None) or ""
+    diag = getattr(cause, "diag", None)
+    message = getattr(diag, "message_primary", None) or str(error)
+    if code.startswith("AL"):
+        return AppendRefused(message, actual=diag and diag.message_detail, remedy=diag and diag.message_hint)
+    if code == "23505":
+        return VersionConflict(
+            "the stream already has an event at that version",
+            expected="the next version of the stream",
+            actual=diag and diag.message_detail,
+            remedy="one process writes a stream: give each run its own run_id",
+        )
+    if code == "55P03":
+        return LedgerBusy(
+            "the append lock could not be had in time",
+            expected=f"to have it within {database.settings.lock_timeout:g} s",
+            actual=_holder(database),
+            remedy="end that session, or raise AUDIT_LEDGER_LOCK_TIMEOUT",
+        )
+    if code == "42501":
+        user = database.pool.conninfo and conninfo_to_dict(database.pool.conninfo).get("user")
+        return WrongRole(
+            message,
+            expected=f"a member of {database.name}_writer",
+            actual=str(user or "the role of the operating-system user"),
+            remedy=f"GRANT {database.name}_writer to the role, or connect as {database.name}_writer",
+        )
+    if is_lost(error):
+        return unreachable(database.url, error)
+    return None
+
+
+def _holder(database: Database) -> str:
+    """Who holds the append lock, in words."""
+    query = """
+        SELECT a.pid, a.usename, a.application_name, clock_timestamp() - a.xact_start AS since
+          FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+         WHERE l.locktype = 'advisory' AND l.granted
+           AND (l.classid::bigint << 32 | l.objid::bigint) = append_lock_key()
+           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """
+    try:
+        with connect(database.url, database.settings) as conn:
+            configure(conn, database.name, database.settings)
+            row = conn.execute(query).fetchone()
+    except (psycopg.Error, LedgerError) as error:
+        return f"its holder could not be asked for: {error}"
+    if row is None:
+        return "its holder is gone by now"
+    return (
+        f"held by process {row['pid']} ({row['usename']}, {row['application_name'] or 'unnamed'})"
+        f" for {row['since']}"
+    )

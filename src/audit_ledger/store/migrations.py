@@ -1,0 +1,287 @@
+"""`init`: make a ledger in a database, or bring one up to this software; `check`: is it fit for use?
+
+A ledger NAME is two schemas, NAME (events, bodies) and NAME_read (read models), and four roles:
+NAME_owner, who migrates; NAME_projector, who owns the read models; NAME_writer and NAME_reader,
+the two that people and scripts connect as, or are members of.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row, tuple_row
+
+from audit_ledger import __version__
+from audit_ledger.errors import NotInitialised, SchemaMismatch, WrongRole
+from audit_ledger.store.sql import SqlFile, projection_files, schema_files
+
+OLDEST_SERVER = 150000
+"""PostgreSQL 15, as `server_version_num` counts."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What `check` found.
+
+    Attributes:
+        ledger_id: The ledger's identity.
+        user: The role that is connected.
+        may_write: Whether it may append events.
+    """
+
+    ledger_id: UUID
+    user: str
+    may_write: bool
+
+
+def init(conn: psycopg.Connection[Any], name: str) -> list[str]:
+    """Make the ledger, or bring it up to date; returns what was done, one line each.
+
+    Idempotent, and safe when several call it at once.
+
+    Args:
+        conn: A connection that may create schemas and roles: a superuser's, or one with CREATEROLE
+            and CREATE on the database.
+        name: The ledger's name.
+
+    Raises:
+        SchemaMismatch: the database is newer than this software, or one of its migrations differs.
+        WrongRole: the role may not create what is needed.
+    """
+    if conn.info.server_version < OLDEST_SERVER:
+        raise SchemaMismatch(
+            "this PostgreSQL is too old",
+            expected="15 or newer",
+            actual=str(conn.info.server_version // 10000),
+            remedy="use a newer server",
+        )
+    done: list[str] = []
+    try:
+        with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"audit-ledger init {name}"])
+            _make_roles(cursor, name, done)
+            _make_schemas(cursor, name, done)
+            _migrate(cursor, name, done)
+            _install_projections(cursor, name, done)
+            cursor.execute("RESET ROLE")
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise WrongRole(
+            f"{conn.info.user} may not initialise the ledger {name}",
+            expected="a superuser, or a role with CREATEROLE and CREATE on the database",
+            actual=str(error).strip(),
+            remedy="run `audit-ledger init --url …` with the URL of an administrator",
+        ) from error
+    return done
+
+
+def is_current(conn: psycopg.Connection[Any], name: str) -> bool:
+    """Whether `init` would find nothing to do."""
+    try:
+        check(conn, name)
+    except NotInitialised:
+        return False
+    except SchemaMismatch as error:
+        if "older" in error.what:
+            return False
+        raise
+    rows = conn.execute(sql.SQL("SELECT projection AS name FROM {}").format(sql.Identifier(f"{name}_read", "progress")))
+    return {file.name for file in projection_files()} <= {row["name"] for row in rows}
+
+
+def check(conn: psycopg.Connection[Any], name: str) -> Ready:
+    """Say whether the ledger can be used with this software and this role.
+
+    Raises:
+        NotInitialised: no ledger of that name is here.
+        SchemaMismatch: the ledger is older or newer than this software.
+        WrongRole: the role may not even read.
+    """
+    user = conn.info.user
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute(
+            "SELECT oid, has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s", [name]
+        ).fetchone()
+        if row is None:
+            raise NotInitialised(
+                f"the database {conn.info.dbname} holds no ledger named {name}",
+                remedy="run `audit-ledger init` as an administrator of the database",
+            )
+        if not row[1]:
+            raise _no_member(user, name, "reader")
+        migrations = sql.Identifier(name, "migrations")
+        here = cursor.execute(
+            sql.SQL(
+                "SELECT (SELECT id FROM {origin}), coalesce(max(number), -1),"
+                " has_table_privilege({events}, 'INSERT') FROM {migrations}"
+            ).format(
+                origin=sql.Identifier(name, "origin"),
+                events=f'"{name}".events',
+                migrations=migrations,
+            )
+        ).fetchone()
+    assert here is not None  # an aggregate always has a row
+    ledger_id, number, may_write = here
+    ours = _number(schema_files()[-1])
+    if number < ours:
+        raise SchemaMismatch(
+            f"the ledger {name} is older than this software",
+            expected=f"migration {ours}",
+            actual=f"migration {number}",
+            remedy="run `audit-ledger init` as an administrator of the database",
+        )
+    if number > ours:
+        raise _newer(name, number, ours)
+    return Ready(ledger_id, user, may_write)
+
+
+def _newer(name: str, number: int, ours: int) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"the ledger {name} is newer than this software",
+        expected=f"migration {ours} at most",
+        actual=f"migration {number}",
+        remedy="upgrade audit-ledger",
+    )
+
+
+def _no_member(user: str, name: str, role: str) -> WrongRole:
+    return WrongRole(
+        f"the role {user} may not use the ledger {name}",
+        expected=f"a member of {name}_{role}",
+        actual=user,
+        remedy=f"GRANT {name}_{role} TO {user}, or connect as {name}_{role}",
+    )
+
+
+def refuse_reader(user: str, name: str) -> WrongRole:
+    """The error for a role that reads but may not append."""
+    return _no_member(user, name, "writer")
+
+
+def _make_roles(cursor: psycopg.Cursor[dict[str, object]], name: str, done: list[str]) -> None:
+    for role, kind in [
+        ("owner", "NOLOGIN"),
+        ("projector", "NOLOGIN"),
+        ("writer", "LOGIN"),
+        ("reader", "LOGIN"),
+    ]:
+        full = f"{name}_{role}"
+        if not cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [full]).fetchone():
+            cursor.execute(sql.SQL("CREATE ROLE {} " + kind).format(sql.Identifier(full)))
+            done.append(f"created role {full}")
+    names = {role: sql.Identifier(f"{name}_{role}") for role in ("owner", "projector", "writer", "reader")}
+    cursor.execute(sql.SQL("GRANT {reader} TO {writer}").format(**names))
+    # To act as owner and projector below, whoever runs this must be a member of both.
+    for role in ("owner", "projector"):
+        cursor.execute("SELECT pg_has_role(session_user, %s, 'MEMBER') AS may", [f"{name}_{role}"])
+        if not (cursor.fetchone() or {}).get("may"):
+            cursor.execute(sql.SQL("GRANT {} TO SESSION_USER").format(names[role]))
+
+
+def _make_schemas(cursor: psycopg.Cursor[dict[str, object]], name: str, done: list[str]) -> None:
+    roles = {role: sql.Identifier(f"{name}_{role}") for role in ("owner", "projector", "writer", "reader")}
+    for schema, owner in [(name, "owner"), (f"{name}_read", "projector")]:
+        if cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema]).fetchone():
+            continue
+        statements = [
+            "CREATE SCHEMA {schema} AUTHORIZATION {owner}",
+            "SET LOCAL ROLE {owner}",
+            "GRANT USAGE ON SCHEMA {schema} TO {reader}, {writer}, {projector}",
+            # Functions are for those to whom they are granted, not for everybody.
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+            "RESET ROLE",
+        ]
+        if owner == "projector":
+            statements.insert(
+                3,
+                "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT SELECT ON TABLES TO {reader}",
+            )
+        for statement in statements:
+            cursor.execute(
+                sql.SQL(statement).format(**{**roles, "schema": sql.Identifier(schema), "owner": roles[owner]})
+            )
+        done.append(f"created schema {schema}")
+    # Who connects with psql as the reader finds the tables without a prefix.
+    cursor.execute("SELECT current_database() AS here, rolsuper OR rolcreaterole AS may FROM pg_roles WHERE rolname = session_user")
+    here = cursor.fetchone()
+    if done and here and here["may"]:
+        for role in ("reader", "writer"):
+            cursor.execute(
+                sql.SQL("ALTER ROLE {} IN DATABASE {} SET search_path = {}, {}").format(
+                    roles[role], sql.Identifier(str(here["here"])), sql.Identifier(f"{name}_read"), sql.Identifier(name)
+                )
+            )
+
+
+def _migrate(cursor: psycopg.Cursor[dict[str, object]], name: str, done: list[str]) -> None:
+    files = schema_files()
+    migrations = sql.Identifier(name, "migrations")
+    applied: dict[int, object] = {}
+    if cursor.execute("SELECT to_regclass(%s) AS t", [f'"{name}".migrations']).fetchone() != {"t": None}:
+        rows = cursor.execute(sql.SQL("SELECT number, sha256 FROM {}").format(migrations)).fetchall()
+        applied = {int(str(row["number"])): row["sha256"] for row in rows}
+    if applied and max(applied) > _number(files[-1]):
+        raise _newer(name, max(applied), _number(files[-1]))
+    for file in files:
+        number = _number(file)
+        if number in applied:
+            if applied[number] != file.sha256:
+                raise SchemaMismatch(
+                    f"migration {number} of the ledger {name} is not the file {file.name}.sql",
+                    expected=f"SHA-256 {applied[number]}, as it was run",
+                    actual=f"SHA-256 {file.sha256}",
+                    remedy="install the audit-ledger that made the ledger, or a newer release",
+                )
+            continue
+        _act_as(cursor, name, file.header.get("run as", "owner"))
+        cursor.execute(file.text.encode(), prepare=False)
+        _act_as(cursor, name, "owner")
+        cursor.execute(
+            sql.SQL("INSERT INTO {} (number, file, sha256, software_version) VALUES (%s, %s, %s, %s)").format(migrations),
+            [number, f"{file.name}.sql", file.sha256, __version__],
+        )
+        done.append(f"ran {file.name}.sql")
+
+
+def _install_projections(cursor: psycopg.Cursor[dict[str, object]], name: str, done: list[str]) -> None:
+    _act_as(cursor, name, "projector")
+    there = {row["projection"] for row in cursor.execute("SELECT projection FROM progress").fetchall()}
+    for ordinal, file in enumerate(projection_files()):
+        if file.name not in there:
+            install_projection(cursor, file, ordinal)
+            done.append(f"installed read model {file.name}")
+
+
+def install_projection(cursor: psycopg.Cursor[dict[str, object]], file: SqlFile, ordinal: int) -> None:
+    """Make a read model's tables and fold functions in the first schema of the search path.
+
+    `:after` and `:upto` in the fold are the bounds of the range, (after, upto].
+    """
+    cursor.execute(file.blocks["ddl"].encode(), prepare=False)
+    for stage in ("fold", "finish"):
+        body = file.blocks.get(stage, "")
+        body = re.sub(r":(after|upto)\b", r"\1_position", body)
+        cursor.execute(
+            sql.SQL(
+                "CREATE FUNCTION {}(after_position bigint, upto_position bigint) RETURNS void"
+                " LANGUAGE plpgsql AS {}"
+            ).format(sql.Identifier(f"{stage}_{file.name}"), sql.Literal(f"BEGIN\n{body}END"))
+        )
+    cursor.execute(
+        "INSERT INTO progress (projection, ordinal, sha256) VALUES (%s, %s, %s)", [file.name, ordinal, file.sha256]
+    )
+
+
+def _act_as(cursor: psycopg.Cursor[dict[str, object]], name: str, role: str) -> None:
+    """Become the owner or the projector, whose search path finds their own schema first."""
+    path = [name] if role == "owner" else [f"{name}_read", name]
+    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(f"{name}_{role}")))
+    cursor.execute(
+        sql.SQL("SET LOCAL search_path = {}").format(sql.SQL(", ").join(map(sql.Identifier, [*path, "pg_temp"])))
+    )
+
+
+def _number(file: SqlFile) -> int:
+    return int(file.name.split("_")[0])

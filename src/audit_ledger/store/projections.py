@@ -1,0 +1,45 @@
+"""Bringing the read models up to date. The folding itself is SQL, in projections/ and schema/."""
+
+import time
+from dataclasses import dataclass
+
+from psycopg.types.numeric import Int4, Int8
+
+from audit_ledger.store.database import Database
+
+CHUNK = 20_000
+"""Events folded in one transaction."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the read models are, and how far the log is, as positions."""
+
+    position: int
+    head: int
+
+
+def update(database: Database, *, upto: int | None = None, timeout: float | None = None) -> Progress:
+    """Fold what is new into the read models, a chunk a transaction.
+
+    Args:
+        database: The ledger.
+        upto: Stop once this position is folded; by default at the head.
+        timeout: Stop after about so many seconds; waiting for another that folds counts too.
+
+    Returns:
+        How far it came. Short of `upto` means that time ran out: the rest is folded next time.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    wait = database.settings.lock_timeout if timeout is None else timeout
+    with database.get_connection() as conn:
+        while True:
+            row = conn.execute(
+                "SELECT * FROM update_read_models(%b, %b)", [Int8(CHUNK), Int4(max(1, round(wait * 1000)))], prepare=True
+            ).fetchone()
+            assert row is not None  # a function call has a row
+            progress = Progress(row["folded_upto"], row["head_position"])
+            if progress.position >= (progress.head if upto is None else upto):
+                return progress
+            if deadline is not None and time.monotonic() > deadline:
+                return progress

@@ -1,0 +1,247 @@
+"""The event store: the `eventsourcing` library's PostgreSQL recorder, on the ledger's one table.
+
+With `PERSISTENCE_MODULE=audit_ledger.store.recorder` an `Application`, a `Projection` and a
+`ProjectionRunner` of that library run on the ledger unchanged; `AUDIT_LEDGER_URL` and
+`AUDIT_LEDGER_NAME` say which. The library reads through the view `stored_events`. The way in is our
+own: one lock that orders positions, binary COPY for large batches, one round trip for small ones, and
+a second attempt that recognises its own first.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from eventsourcing import persistence, postgres
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.utils import resolve_topic
+from psycopg import Connection
+from psycopg.rows import DictRow
+
+from audit_ledger.errors import ConfigurationError
+from audit_ledger.events import Event
+from audit_ledger.settings import load
+from audit_ledger.store import packing
+from audit_ledger.store.database import Database, retrying, translated
+
+FEW = 20
+"""Up to this many events go in one statement; above, COPY is faster."""
+
+COPY_PAGE = 250
+"""Events that are packed at a time."""
+
+PAGE = 1000
+"""Events that a streaming read holds at a time."""
+
+
+@dataclass(frozen=True)
+class RecordedEvent:
+    """An event as the log has it.
+
+    Attributes:
+        position: Place in the ledger, from 1.
+        recorded_at: When the ledger recorded it, by the database's clock.
+        recorded_by: The database role that recorded it.
+        stream_id: The stream.
+        version: Place in the stream.
+        type: The kind of fact.
+        state: The exact bytes.
+    """
+
+    position: int
+    recorded_at: datetime
+    recorded_by: str
+    stream_id: UUID
+    version: int
+    type: str
+    state: bytes
+
+
+class LedgerRecorder(postgres.PostgresApplicationRecorder):
+    """Appends to and reads from the ledger's log. Threads may share it."""
+
+    datastore: Database
+
+    def __init__(self, datastore: Database) -> None:
+        super().__init__(datastore, events_table_name="stored_events")
+        self.channel_name = f"{datastore.name}_events"
+
+    def create_table(self) -> None:
+        """Nothing: `audit-ledger init` makes the ledger, with rights that a recorder lacks."""
+
+    def insert_events(
+        self, stored_events: Sequence[StoredEvent], **kwargs: Any
+    ) -> Sequence[int] | None:
+        """Append events, all or none, and return their positions.
+
+        When the connection is lost, tries again for `retry_for` seconds. A first attempt whose
+        answer was lost is then recognised: the whole batch is there, byte for byte. `again=True`
+        says that there was such an attempt before this call.
+
+        Raises:
+            eventsourcing.persistence.IntegrityError: the stream has an event at one of the versions.
+            eventsourcing.persistence.PersistenceError: the database refused, or did not answer.
+        """
+        if not stored_events:
+            return None
+        for attempt in retrying(self.datastore.settings.retry_for):
+            with attempt:
+                again = attempt.retry_state.attempt_number > 1 or kwargs.get("again", False)
+                first = self._append_again(stored_events) if again else self._append(stored_events)
+        return range(first, first + len(stored_events))
+
+    def append(self, stream_id: UUID, version: int, events: Sequence[Event], *, again: bool = False) -> int:
+        """Append events of ours to a stream whose last version is `version`; returns the last position.
+
+        Args:
+            stream_id: The stream.
+            version: Its last version; 0 for a new stream.
+            events: What to append.
+            again: Whether the whole batch may be there already, byte for byte, and then counts as done.
+
+        Raises:
+            VersionConflict: the stream has an event past that version.
+            AppendRefused, LedgerBusy, WrongRole, Unreachable: the database said no, or nothing.
+        """
+        stored = stored_events(stream_id, version, events)
+        with translated(self.datastore):
+            positions = self.insert_events(stored, again=again)
+        assert positions is not None  # only of no events
+        return positions[-1]
+
+    def _append(self, events: Sequence[StoredEvent]) -> int:
+        with self.datastore.get_connection() as conn:
+            return append_few(conn, events) if len(events) <= FEW else append_many(conn, events)
+
+    def _append_again(self, events: Sequence[StoredEvent]) -> int:
+        """Append after an attempt whose outcome is unknown."""
+        try:
+            return self._append(events)
+        except persistence.IntegrityError:
+            first = self.find(events)
+            if first is None:
+                raise
+            return first
+
+    def find(self, events: Sequence[StoredEvent]) -> int | None:
+        """The first position of a batch that is there as a whole and byte for byte, else None."""
+        with self.datastore.get_connection() as conn:
+            rows = conn.execute(
+                "SELECT e.position, e.type, e.state"
+                "  FROM unnest(%s::uuid[], %s::bigint[]) WITH ORDINALITY AS g(stream_id, version, n)"
+                "  JOIN events e USING (stream_id, version) ORDER BY g.n",
+                [[e.originator_id for e in events], [e.originator_version for e in events]],
+            ).fetchall()
+        if len(rows) != len(events):
+            return None
+        first: int = rows[0]["position"]
+        same = all(
+            row["position"] == position and row["type"] == event.topic and bytes(row["state"]) == event.state
+            for position, (row, event) in enumerate(zip(rows, events, strict=True), first)
+        )
+        return first if same else None
+
+    def read(
+        self, after: int = 0, upto: int | None = None, types: Sequence[str] = ()
+    ) -> Iterator[RecordedEvent]:
+        """Stream the events of a range of positions, (after, upto], in order, in constant memory."""
+        return self._pages("position", after, upto, "%(types)s = '{}' OR type = ANY(%(types)s)", {"types": list(types)})
+
+    def read_stream(
+        self, stream_id: UUID, after: int = 0, upto: int | None = None
+    ) -> Iterator[RecordedEvent]:
+        """Stream the events of one stream by version, (after, upto], in order, in constant memory."""
+        return self._pages("version", after, upto, "stream_id = %(stream)s", {"stream": stream_id})
+
+    def _pages(
+        self, by: str, after: int, upto: int | None, where: str, params: dict[str, Any]
+    ) -> Iterator[RecordedEvent]:
+        bound = f" AND {by} <= %(upto)s" if upto is not None else ""
+        query = (
+            "SELECT position, recorded_at, recorded_by, stream_id, version, type, state FROM events"
+            f" WHERE {by} > %(after)s{bound} AND ({where}) ORDER BY {by} LIMIT {PAGE}"
+        )
+        # Version 0 exists in streams that others wrote: a stream is read from its beginning.
+        after = after if by == "position" or after else -1
+        while True:
+            with self.datastore.get_connection() as conn:
+                rows = conn.execute(query, {**params, "after": after, "upto": upto}).fetchall()
+            for row in rows:
+                yield RecordedEvent(**row)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][by]
+
+
+def stored_events(stream_id: UUID, version: int, events: Sequence[Event]) -> list[StoredEvent]:
+    """Events of ours in the library's form, with the versions that follow `version`."""
+    return [
+        StoredEvent(originator_id=stream_id, originator_version=next_version, topic=event.type, state=event.state)
+        for next_version, event in enumerate(events, version + 1)
+    ]
+
+
+def append_few(conn: Connection[DictRow], events: Sequence[StoredEvent]) -> int:
+    """Append in one round trip; returns the first position."""
+    row = conn.execute(
+        "SELECT append(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[]) AS first",
+        [
+            [e.originator_id if isinstance(e.originator_id, UUID) else UUID(e.originator_id) for e in events],
+            [e.originator_version for e in events],
+            [e.topic for e in events],
+            [e.state for e in events],
+        ],
+        prepare=True,
+    ).fetchone()
+    assert row is not None  # a function call has a row
+    return int(row["first"])
+
+
+def append_many(conn: Connection[DictRow], events: Sequence[StoredEvent]) -> int:
+    """Append by COPY; returns the first position.
+
+    Rows are packed page by page while the server takes in the page before.
+    """
+    with conn.transaction(), conn.cursor() as cursor:
+        head = cursor.execute("SELECT * FROM begin_append()", prepare=True).fetchone()
+        assert head is not None  # a function call has a row
+        first = int(head["last_position"]) + 1
+        with cursor.copy(f"COPY events ({', '.join(packing.COLUMNS)}) FROM STDIN (FORMAT binary)") as copy:
+            copy.write(packing.SIGNATURE)
+            for start in range(0, len(events), COPY_PAGE):
+                page = events[start : start + COPY_PAGE]
+                copy.write(
+                    packing.pack_rows(page, first + start, head["now_recorded_at"], head["now_recorded_by"])
+                )
+            copy.write(packing.TRAILER)
+    return first
+
+
+class Factory(postgres.PostgresFactory):
+    """What the library makes an application's persistence with.
+
+    The application's own events go to the ledger. What is derived from them, snapshots, tracking and
+    the events of downstream applications, goes to tables of the library's own beside the read models,
+    where `init`'s projector or an administrator may make them.
+    """
+
+    application_recorder_class = LedgerRecorder
+    datastore: Database
+
+    def __init__(self, env: Any) -> None:
+        persistence.BaseInfrastructureFactory.__init__(self, env)
+        settings = load(url=self.env.get("AUDIT_LEDGER_URL"), name=self.env.get("AUDIT_LEDGER_NAME"))
+        if settings.url is None:
+            raise ConfigurationError(
+                "the library's application does not know its ledger",
+                expected="AUDIT_LEDGER_URL in the environment of the application",
+                remedy="set it to what `audit-ledger url` prints",
+            )
+        self.datastore = Database(settings.url, settings.name, settings, composite_types=True)
+
+    def application_recorder(self) -> persistence.ApplicationRecorder:
+        """The ledger's recorder, or the subclass of it that APPLICATION_RECORDER_TOPIC names."""
+        topic = self.env.get(self.APPLICATION_RECORDER_TOPIC)
+        recorder_class: type[LedgerRecorder] = resolve_topic(topic) if topic else LedgerRecorder
+        return recorder_class(self.datastore)
