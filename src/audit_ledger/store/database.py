@@ -147,7 +147,7 @@ def retrying(seconds: float) -> tenacity.Retrying:
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_lost),
         stop=tenacity.stop_after_delay(seconds),
-        wait=tenacity.wait_exponential_jitter(initial=0.05, max=2, jitter=0.05),
+        wait=tenacity.wait_exponential(multiplier=0.05, max=2) + tenacity.wait_random(0, 0.05),
         reraise=True,
     )
 
