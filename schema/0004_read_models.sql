@@ -128,7 +128,7 @@ SELECT stream_id AS originator_id, version AS originator_version, type AS topic,
 COMMENT ON VIEW stored_events IS 'The log under the column names of the eventsourcing library.';
 
 -- name: grants
--- What the projector makes here later, the reader may read: init grants that by default.
+-- Everybody who may read, may read these; the read models themselves are granted as they are made.
 DO $$
 DECLARE
     ledger text := regexp_replace(current_schema(), '_read$', '');

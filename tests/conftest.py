@@ -33,7 +33,9 @@ NUMBERS = itertools.count(1)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """No test reads, or writes to, the settings and the ledger of whoever runs it."""
     for name in list(os.environ):
-        if name.startswith("AUDIT_LEDGER_") and not name.startswith(("AUDIT_LEDGER_TEST", "AUDIT_LEDGER_SHARED")):
+        if name.startswith("AUDIT_LEDGER_") and not name.startswith(
+            ("AUDIT_LEDGER_TEST", "AUDIT_LEDGER_SHARED")
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AUDIT_LEDGER_CONFIG", str(home / "none.toml"))
     monkeypatch.setenv("AUDIT_LEDGER_HOME", str(home))

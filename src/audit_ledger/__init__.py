@@ -1,15 +1,11 @@
 """An event-sourced, append-only audit ledger of data-ingestion runs, on PostgreSQL.
 
-    import audit_ledger
+import audit_ledger
 
-    ledger = audit_ledger.connect()
-    with ledger.run("data_fetch:congress_daily", source="quiverquant_congress") as run:
-        run.ingest("QuiverTrade", 12345, {"Ticker": "AAPL"})
+ledger = audit_ledger.connect()
+with ledger.run("data_fetch:congress_daily", source="quiverquant_congress") as run:
+    run.ingest("QuiverTrade", 12345, {"Ticker": "AAPL"})
 """
-
-from importlib.metadata import version
-
-__version__ = version("audit-ledger")
 
 from audit_ledger.errors import (
     InvalidValue,
@@ -24,6 +20,7 @@ from audit_ledger.errors import (
 from audit_ledger.ledger import Ledger, connect
 from audit_ledger.recording.run import Run
 from audit_ledger.recording.scope import Outcome
+from audit_ledger.version import VERSION as __version__
 
 __all__ = [
     "InvalidValue",
@@ -37,5 +34,6 @@ __all__ = [
     "UnknownRun",
     "Unreachable",
     "WrongRole",
+    "__version__",
     "connect",
 ]

@@ -61,12 +61,8 @@ class LedgerError(Exception):
 class InvalidValue(LedgerError, ValueError):
     """An argument that cannot be recorded. `field` names it, with its path inside a document."""
 
-    def __init__(
-        self, field: str, *, expected: str, actual: str, remedy: str | None = None
-    ) -> None:
-        super().__init__(
-            f"{field} cannot be recorded", expected=expected, actual=actual, remedy=remedy
-        )
+    def __init__(self, field: str, *, expected: str, actual: str, remedy: str | None = None) -> None:
+        super().__init__(f"{field} cannot be recorded", expected=expected, actual=actual, remedy=remedy)
         self.field = field
 
 

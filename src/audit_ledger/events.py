@@ -77,20 +77,45 @@ def _checked(value: object, path: str, depth: int, max_integer: int | None) -> o
         return _text(value, path)
     if isinstance(value, int):
         if max_integer is not None and abs(value) > max_integer:
-            raise InvalidValue(path, expected=f"an integer within ±{max_integer}", actual="a larger one", remedy="record it as a string")
+            raise InvalidValue(
+                path,
+                expected=f"an integer within ±{max_integer}",
+                actual="a larger one",
+                remedy="record it as a string",
+            )
         if abs(value) >= 10**1000:
-            raise InvalidValue(path, expected="an integer of at most 1,000 digits", actual="a larger one", remedy="record it as a string")
+            raise InvalidValue(
+                path,
+                expected="an integer of at most 1,000 digits",
+                actual="a larger one",
+                remedy="record it as a string",
+            )
         return int(value)
     if isinstance(value, float):
         if not isfinite(value):
-            raise InvalidValue(path, expected="a finite number", actual=str(value), remedy="record it as None or as a string")
+            raise InvalidValue(
+                path,
+                expected="a finite number",
+                actual=str(value),
+                remedy="record it as None or as a string",
+            )
         return value
     if depth > MAX_DEPTH:
-        raise InvalidValue(path[:200], expected=f"at most {MAX_DEPTH} levels", actual="more", remedy="flatten it, or record it as bytes")
+        raise InvalidValue(
+            path[:200],
+            expected=f"at most {MAX_DEPTH} levels",
+            actual="more",
+            remedy="flatten it, or record it as bytes",
+        )
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise InvalidValue(f"{path} key {key!r:.80}", expected="a string", actual=type(key).__name__, remedy="convert the key with str()")
+                raise InvalidValue(
+                    f"{path} key {key!r:.80}",
+                    expected="a string",
+                    actual=type(key).__name__,
+                    remedy="convert the key with str()",
+                )
         # RFC 8785 section 3.2.3 sorts by UTF-16 code units; within ASCII that is code point order.
         keys = sorted(value) if "".join(value).isascii() else sorted(value, key=_utf16)
         return {
@@ -118,7 +143,12 @@ def _text(text: str, path: str) -> str:
     bad = UNSTORABLE.search(text)
     if bad:
         what = "a NUL character" if bad[0] == "\0" else f"a lone surrogate, U+{ord(bad[0]):04X}"
-        raise InvalidValue(path[:200], expected="text that UTF-8 and jsonb can hold", actual=f"{what} at index {bad.start()}", remedy="remove or replace it")
+        raise InvalidValue(
+            path[:200],
+            expected="text that UTF-8 and jsonb can hold",
+            actual=f"{what} at index {bad.start()}",
+            remedy="remove or replace it",
+        )
     return text
 
 

@@ -19,8 +19,8 @@ from uuid import UUID
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from audit_ledger.errors import LedgerError
-from audit_ledger.reading.details import Details, details
 from audit_ledger.reading import status as states
+from audit_ledger.reading.details import Details, details
 from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, find_run, provenance
 from audit_ledger.recording import scope
 from audit_ledger.recording.close import close_run
@@ -90,7 +90,11 @@ class Ledger:
     """
 
     def __init__(
-        self, database: Database, settings: Settings, ready: migrations.Ready, server: EmbeddedServer | None
+        self,
+        database: Database,
+        settings: Settings,
+        ready: migrations.Ready,
+        server: EmbeddedServer | None,
     ) -> None:
         self.url = database.url
         self.ledger_id = ready.ledger_id
@@ -105,7 +109,10 @@ class Ledger:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -238,7 +245,7 @@ class Ledger:
         return states.status(self._database, public_url(self.url))
 
     def check(self, since: datetime | timedelta | str = "24h") -> list[states.Finding]:
-        """What is not well among the runs that started since then: failed, not ended, empty, or none at all."""
+        """What is not well among the runs since then: failed, not ended, empty, or none at all."""
         self._catch_up()
         return states.check(self._database, since)
 

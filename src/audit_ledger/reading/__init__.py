@@ -1,1 +1,1 @@
-
+"""How people ask: questions to the read models, and what the answers are made of."""

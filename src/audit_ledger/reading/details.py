@@ -43,7 +43,7 @@ STARTED = "recorded_by, scheduled_for, parameters, actor, host, process_id, code
 def details(run: RunRow) -> Details:
     """All that is known of a run."""
     with translated(run.database), run.database.get_connection() as conn:
-        started = conn.execute(f"SELECT {STARTED} FROM run_started WHERE position = %s", [run.id]).fetchone()  # noqa: S608
+        started = conn.execute(f"SELECT {STARTED} FROM run_started WHERE position = %s", [run.id]).fetchone()
         counted = conn.execute(
             "SELECT operation, count(*) AS n FROM data_ingestion_run_records"
             " WHERE data_ingestion_run_id = %s GROUP BY operation",

@@ -53,7 +53,10 @@ class Query(Generic[T]):
 
     def all(self) -> list[T]:
         """The rows."""
-        return [self.make(row) for row in self._rows(sql.SQL(", ").join(map(sql.Identifier, self.columns)), ordered=True)]
+        return [
+            self.make(row)
+            for row in self._rows(sql.SQL(", ").join(map(sql.Identifier, self.columns)), ordered=True)
+        ]
 
     def first(self) -> T | None:
         """The first row, or None."""
@@ -61,7 +64,7 @@ class Query(Generic[T]):
 
     def count(self) -> int:
         """How many rows there are; a limit does not count."""
-        return int(replace(self, most=None)._rows(sql.SQL("count(*) AS n"), ordered=False)[0]["n"])
+        return int(self._rows(sql.SQL("count(*) AS n"), ordered=False)[0]["n"])
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.all())
@@ -84,7 +87,7 @@ class Query(Generic[T]):
             parts.append(sql.SQL("ORDER BY {} " + direction).format(sql.Identifier(column)))
             if column != "id":
                 parts.append(sql.SQL(f", id {direction}"))
-        if self.most is not None:
+        if ordered and self.most is not None:
             parts.append(sql.SQL("LIMIT {}").format(sql.Literal(self.most)))
         with translated(self.database), self.database.get_connection() as conn:
             return conn.execute(sql.SQL(" ").join(parts), params).fetchall()

@@ -1,4 +1,4 @@
-"""The read models of a run, as questions: which runs, which records did they touch, which calls did they make."""
+"""The read models of runs, as questions: which runs, which records, which calls."""
 
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
@@ -90,7 +90,7 @@ class ApiCallRow:
     @property
     def success(self) -> bool:
         """Whether it was answered with 200 to 299."""
-        return self.http_status_code is not None and 200 <= self.http_status_code <= 299  # noqa: PLR2004
+        return self.http_status_code is not None and 200 <= self.http_status_code <= 299
 
 
 def columns(row: type) -> tuple[str, ...]:
@@ -225,7 +225,7 @@ def find_run(database: Database, run_id: UUID | str) -> RunRow:
         raise AmbiguousRun(
             f"several runs begin with {run_id}",
             expected="the digits of one run",
-            actual=", ".join(str(run.run_id) for run in found[:3]) + (", …" if len(found) > 3 else ""),  # noqa: PLR2004
+            actual=", ".join(str(run.run_id) for run in found[:3]) + (", …" if len(found) > 3 else ""),
             remedy="give more digits",
         )
     return found[0]

@@ -102,7 +102,9 @@ def check(database: Database, since: datetime | timedelta | str) -> list[Finding
     """What is not well among the runs that started since then, newest first."""
     findings: list[Finding] = []
     runs = Runs(database).started_since(since)
-    suspect = runs.where("status <> 'completed' OR records_fetched + records_created + records_updated + records_skipped = 0")
+    suspect = runs.where(
+        "status <> 'completed' OR records_fetched + records_created + records_updated + records_skipped = 0"
+    )
     for run in suspect:
         if run.status == "failed":
             findings.append(Finding("failed", run, run.error_message or "no message"))

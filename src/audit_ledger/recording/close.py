@@ -17,4 +17,6 @@ def close_run(recorder: LedgerRecorder, run_id: UUID, status: str, reason: str) 
     """
     if status != "running":
         raise RunEnded(f"run {run_id} has ended already", expected="a run that is running", actual=status)
-    recorder.append(uuid4(), 0, [RunFailed.of(occurred_at=datetime.now(UTC), run_id=run_id, **describe(reason))])
+    recorder.append(
+        uuid4(), 0, [RunFailed.of(occurred_at=datetime.now(UTC), run_id=run_id, **describe(reason))]
+    )

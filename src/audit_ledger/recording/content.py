@@ -25,7 +25,12 @@ def record_content(content: object) -> Body:
     if isinstance(content, BaseModel):
         content = content.model_dump(mode="json")
     if content is None:
-        raise InvalidValue("content", expected="JSON or bytes", actual="None", remedy="use record() where there is no content")
+        raise InvalidValue(
+            "content",
+            expected="JSON or bytes",
+            actual="None",
+            remedy="use record() where there is no content",
+        )
     return Body(canonical_json(content, "content"), JSON)
 
 

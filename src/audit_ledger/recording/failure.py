@@ -14,7 +14,10 @@ FRAME_CHARACTERS = 500
 def describe(error: BaseException | str) -> dict[str, Any]:
     """The fields message, error_class and backtrace of RunFailed."""
     if isinstance(error, str):
-        return {"message": _clean(error, MESSAGE_CHARACTERS) or "no reason given", "error_class": "Closed"}
+        return {
+            "message": _clean(error, MESSAGE_CHARACTERS) or "no reason given",
+            "error_class": "Closed",
+        }
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
@@ -22,7 +25,10 @@ def describe(error: BaseException | str) -> dict[str, Any]:
         "message": _clean(_message(error), MESSAGE_CHARACTERS) or name,
         "error_class": _clean(name, FRAME_CHARACTERS),
         "backtrace": [
-            _clean(f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line or ''}".rstrip(": "), FRAME_CHARACTERS)
+            _clean(
+                f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line or ''}".rstrip(": "),
+                FRAME_CHARACTERS,
+            )
             for frame in frames
         ],
     }

@@ -63,10 +63,12 @@ _NAMES = _table("""
     session key, set cookie, shared access key, shared key, sig, signature, signing key,
     subscription key, token, user pin
 """)
-_GLUED = tuple(_table("""
+_GLUED = tuple(
+    _table("""
     access key, api key, passphrase, passwd, password, private key, secret, secret key, sessid,
     session id, token
-"""))
+""")
+)
 _QUERY_NAMES = _table("app id, code, device code, key")
 _LINES = ("authorization", "cookie", "connectionstring", "passphrase")  # run to the line's end
 _SHAPES = (("name", "value"), ("key", "value"), ("Name", "Value"), ("Key", "Value"))
@@ -119,30 +121,38 @@ _USER = re.compile(
 )
 _QUERY = re.compile(r"([?#])([^\s\"'<>\\?#=&]++=[^\s\"'<>\\]*+)")
 _PAIR = re.compile(r"(?:\A|(?<=[?&;#]))([^?&;#=]*+)=([^&#]*+)")
-_NAME = re.compile(r"""
+_NAME = re.compile(
+    r"""
     (?<![\w.%\\-]) (?P<option> --?[A-Za-z][\w-]*+ ) ["'`]?+ (?: = | ,?+[ ]++ ) (?!-)
     | (?: (?<![\w.%\\-]) | (?<=\\[nrt]) )
     (?P<name> [\w.%-]++ (?: [ ](?=[^\W\d])[\w.%-]++ )?+ )
     (?P<close> \\*+["'`]?+ ) \]?+ [ \t]{0,8}+ (?P<sep> :(?!:|//) | :?+=(?!=)>?+ ) [ \t]{0,8}+
-""", re.VERBOSE)
-_QUOTED = re.compile(r"""
+""",
+    re.VERBOSE,
+)
+_QUOTED = re.compile(
+    r"""
     (?P<prefix> [bBfFrRuU]{0,2}+ ) (?P<quote> \\*+["'`] )
     (?: (?P=quote)(?P=quote) | (?!(?<!\\)(?P=quote))[^\n] )*+ (?P=quote)?+
-""", re.VERBOSE)
-_RUN = re.compile(r"""(?:
+""",
+    re.VERBOSE,
+)
+_RUN = re.compile(
+    r"""(?:
     \[REDACTED\] | [^\s&"'`<>,;()\[\]{}\\\#] | \\(?!["'`]) | \#(?<!\[REDACTED\]\#)
     | [,;](?! [\s,;] | \Z | [\w.-]{1,40}["']?[=:] ) | [)\]}](?! [\s,;:.)\]}"'`<>&] | \Z )
-)++""", re.VERBOSE)
+)++""",
+    re.VERBOSE,
+)
 _LINE = re.compile(r"(?:(?!\\[rn])[^\r\n])*+")
 _QUOTED_LINE = re.compile(r"""[^\r\n"'\\]*+""")
 _ASSIGNED = re.compile(r"[ \t]{1,8}=[ \t]{0,8}")  # password: str = "x"
 _BRACKET = re.compile(r"""\n|[(\[{]|[)\]}]|"(?:[^"\\\n]|\\.)*+"?+|'(?:[^'\\\n]|\\.)*+'?+""")
 _SCHEME = re.compile(r"(?i:bearer|basic|digest|token|apikey|negotiate)[ ]++(?=[^\s,;])")
 _CREDENTIAL = re.compile(r"(?<![A-Za-z0-9])((?i:bearer|basic)[ ]++)([\w.~+/=-]++)", re.ASCII)
-_PROSE = frozenset("auth authentication authorization bond bonds scheme share shares token".split())
+_PROSE = frozenset(["auth", "authentication", "authorization", "bond", "bonds", "scheme", "share", "shares", "token"])
 _TEXTUAL = re.compile(r"text/|application/.*(?:json|xml|form|javascript)")
 _WIDE = re.compile(r"charset=\W?(utf-?(?:16|32)(?:-?[bl]e)?)")
-
 
 
 def _balanced(text: str, start: int, *, one_line: bool) -> int:
@@ -362,7 +372,7 @@ class Redactor:
                 for name, held in _SHAPES:
                     if held in source and self._hides(source.get(name)):
                         changed = changed or source[held] != REDACTED
-                        source = {**source, held: REDACTED}  # noqa: PLW2901
+                        source = {**source, held: REDACTED}
             for at, item in source.items() if mapping else enumerate(source):
                 key, secret, kind = at, False, type(item)
                 if mapping:

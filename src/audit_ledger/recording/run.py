@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from audit_ledger import __version__
 from audit_ledger.errors import InvalidValue, LedgerError, RecordingError, RunEnded
 from audit_ledger.events import (
     ApiCallMade,
@@ -42,6 +41,7 @@ from audit_ledger.store import bodies, projections
 from audit_ledger.store.bodies import Body
 from audit_ledger.store.database import retrying, translated
 from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.version import VERSION
 
 log = logging.getLogger("audit_ledger")
 
@@ -108,7 +108,7 @@ class Run:
             parameters=None if parameters is None else redact(dict(parameters)),
             process_id=self._process_id,
             scheduled_for=scheduled_for,
-            software_version=f"audit-ledger {__version__}",
+            software_version=f"audit-ledger {VERSION}",
             source=source,
             task=task,
         )
@@ -131,7 +131,11 @@ class Run:
         return self.started_at + timedelta(seconds=time.monotonic() - self._monotonic)
 
     def record(
-        self, record_type: str, record_id: str | int | UUID, operation: Operation, content: object = None
+        self,
+        record_type: str,
+        record_id: str | int | UUID,
+        operation: Operation,
+        content: object = None,
     ) -> None:
         """Say what the application did with a record.
 
@@ -149,7 +153,9 @@ class Run:
         event = RecordIngested.of(
             occurred_at=self.now, operation=operation, record_id=record_id, record_type=record_type
         )
-        self._outbox.add(Pending(event, {} if content is None else {"content": contents.record_content(content)}))
+        self._outbox.add(
+            Pending(event, {} if content is None else {"content": contents.record_content(content)})
+        )
 
     def ingest(self, record_type: str, record_id: str | int | UUID, content: object) -> Operation | None:
         """Hand a record over, and be told what the ledger makes of it.
@@ -365,7 +371,9 @@ class Run:
     def _recording_error(self, failure: BaseException) -> RecordingError:
         file = self._outbox.file
         path = file.path if file else None
-        remedy = f"once the database is back: audit-ledger resend {path}" if path else "none: what is lost is lost"
+        remedy = (
+            f"once the database is back: audit-ledger resend {path}" if path else "none: what is lost is lost"
+        )
         if self._outbox.lost:
             remedy += f"; {self._outbox.lost} events could not even be saved"
         error = RecordingError(
@@ -435,7 +443,9 @@ def resend_path(home: Path, run_id: UUID) -> Path:
 
 def _milliseconds(duration: float) -> int:
     if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 <= duration < 2**31:
-        raise InvalidValue("duration_ms", expected="milliseconds from 0 to 2,147,483,647", actual=repr(duration))
+        raise InvalidValue(
+            "duration_ms", expected="milliseconds from 0 to 2,147,483,647", actual=repr(duration)
+        )
     return round(duration)
 
 

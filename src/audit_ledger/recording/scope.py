@@ -1,4 +1,4 @@
-"""The forms in which a script wraps its work in a run: a block, a decorator, or a callable with an outcome."""
+"""How a script wraps its work in a run: a block, a decorator, or a callable with an outcome."""
 
 import functools
 import inspect
@@ -165,7 +165,9 @@ def declare(run: Run, declared: Mapping[str, Any] | None) -> None:
     if declared is None:
         return
     if not isinstance(declared, Mapping):
-        raise InvalidValue("what fetch returned", expected="None or a mapping", actual=type(declared).__name__)
+        raise InvalidValue(
+            "what fetch returned", expected="None or a mapping", actual=type(declared).__name__
+        )
     _known(declared, DECLARABLE, "what fetch returned")
     for operation in declared.get("record_operations") or ():
         _known(operation, OPERATION_KEYS, "record_operations")
@@ -193,6 +195,6 @@ def _known(given: Any, known: Any, where: str) -> None:
 
 
 def _pair(value: Any, where: str) -> tuple[Any, Any]:
-    if not isinstance(value, tuple | list) or len(value) != 2:  # noqa: PLR2004
+    if not isinstance(value, tuple | list) or len(value) != 2:
         raise InvalidValue(where, expected="a pair", actual=f"{value!r:.80}")
     return value[0], value[1]

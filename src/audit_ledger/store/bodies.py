@@ -54,7 +54,9 @@ def put(database: Database, bodies: Sequence[Body]) -> list[str]:
     for attempt in retrying(database.settings.retry_for):
         with attempt, database.get_connection() as conn:
             row = conn.execute(
-                "SELECT put_bodies(%b::bytea[], %b::text[], %b::bytea[], %b::text[]) AS commitments", params, prepare=True
+                "SELECT put_bodies(%b::bytea[], %b::text[], %b::bytea[], %b::text[]) AS commitments",
+                params,
+                prepare=True,
             ).fetchone()
     assert row is not None  # a function call has a row
     by_sha256 = dict(zip(unique, row["commitments"], strict=True))

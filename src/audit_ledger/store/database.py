@@ -15,7 +15,14 @@ from psycopg import Connection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
-from audit_ledger.errors import AppendRefused, LedgerBusy, LedgerError, Unreachable, VersionConflict, WrongRole
+from audit_ledger.errors import (
+    AppendRefused,
+    LedgerBusy,
+    LedgerError,
+    Unreachable,
+    VersionConflict,
+    WrongRole,
+)
 from audit_ledger.settings import Settings
 
 CONNECTION_ERRORS = (
@@ -96,8 +103,10 @@ def conninfo(url: str, settings: Settings) -> str:
     """
     try:
         given = conninfo_to_dict(url)
-        ours = {"connect_timeout": max(2, int(settings.connect_timeout)), "application_name": "audit-ledger"}
-        return make_conninfo("", **{**ours, **given})
+        ours = make_conninfo(
+            connect_timeout=max(2, round(settings.connect_timeout)), application_name="audit-ledger"
+        )
+        return make_conninfo(ours, **{key: str(value) for key, value in given.items()})
     except psycopg.ProgrammingError as error:
         raise Unreachable(
             "the URL of the ledger cannot be read",
@@ -110,8 +119,10 @@ def conninfo(url: str, settings: Settings) -> str:
 def configure(conn: Connection[DictRow], name: str, settings: Settings) -> None:
     """Set a session up: where names are looked for, and how long it waits for a lock."""
     conn.execute(
-        sql.SQL("SET search_path = {}, {}, pg_temp; SET lock_timeout = {}; SET timezone = 'UTC';"
-            " SET default_transaction_isolation = 'read committed'").format(
+        sql.SQL(
+            "SET search_path = {}, {}, pg_temp; SET lock_timeout = {}; SET timezone = 'UTC';"
+            " SET default_transaction_isolation = 'read committed'"
+        ).format(
             sql.Identifier(f"{name}_read"),
             sql.Identifier(name),
             sql.Literal(int(settings.lock_timeout * 1000)),
@@ -131,7 +142,7 @@ def connect(url: str, settings: Settings) -> Connection[DictRow]:
         raise unreachable(url, error) from error
 
 
-def unreachable(url: str, error: Exception) -> Unreachable:
+def unreachable(url: str, error: BaseException) -> Unreachable:
     """The error for a database that does not answer; the password stays out of it."""
     given = conninfo_to_dict(url)
     place = f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
@@ -187,7 +198,7 @@ def translate(database: Database, error: BaseException) -> LedgerError | None:
             remedy="end that session, or raise AUDIT_LEDGER_LOCK_TIMEOUT",
         )
     if code == "42501":
-        user = database.pool.conninfo and conninfo_to_dict(database.pool.conninfo).get("user")
+        user = conninfo_to_dict(database.url).get("user")
         return WrongRole(
             message,
             expected=f"a member of {database.name}_writer",

@@ -14,12 +14,25 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 
-from audit_ledger import __version__
 from audit_ledger.errors import NotInitialised, SchemaMismatch, WrongRole
 from audit_ledger.store.sql import SqlFile, projection_files, schema_files
+from audit_ledger.version import VERSION
 
 OLDEST_SERVER = 150000
 """PostgreSQL 15, as `server_version_num` counts."""
+
+
+Cursor = psycopg.Cursor[dict[str, Any]]
+
+SCHEMA = [
+    "CREATE SCHEMA {schema} AUTHORIZATION {owner}",
+    "SET LOCAL ROLE {owner}",
+    "GRANT USAGE ON SCHEMA {schema} TO {reader}, {projector}",
+    # Functions are for those to whom they are granted, not for everybody.
+    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+    "RESET ROLE",
+]
+"""How a schema is made."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,10 @@ def init(conn: psycopg.Connection[Any], name: str) -> list[str]:
     done: list[str] = []
     try:
         with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"audit-ledger init {name}"])
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+                [f"audit-ledger init {name}"],
+            )
             _make_roles(cursor, name, done)
             _make_schemas(cursor, name, done)
             _migrate(cursor, name, done)
@@ -87,7 +103,9 @@ def is_current(conn: psycopg.Connection[Any], name: str) -> bool:
         if "older" in error.what:
             return False
         raise
-    rows = conn.execute(sql.SQL("SELECT projection AS name FROM {}").format(sql.Identifier(f"{name}_read", "progress")))
+    rows = conn.execute(
+        sql.SQL("SELECT projection AS name FROM {}").format(sql.Identifier(f"{name}_read", "progress"))
+    )
     return {file.name for file in projection_files()} <= {row["name"] for row in rows}
 
 
@@ -102,7 +120,8 @@ def check(conn: psycopg.Connection[Any], name: str) -> Ready:
     user = conn.info.user
     with conn.cursor(row_factory=tuple_row) as cursor:
         row = cursor.execute(
-            "SELECT oid, has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s", [name]
+            "SELECT oid, has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s",
+            [name],
         ).fetchone()
         if row is None:
             raise NotInitialised(
@@ -160,7 +179,7 @@ def refuse_reader(user: str, name: str) -> WrongRole:
     return _no_member(user, name, "writer")
 
 
-def _make_roles(cursor: psycopg.Cursor[dict[str, object]], name: str, done: list[str]) -> None:
+def _make_roles(cursor: Cursor, name: str, done: list[str]) -> None:
     for role, kind in [
         ("owner", "NOLOGIN"),
         ("projector", "NOLOGIN"),
@@ -173,49 +192,43 @@ def _make_roles(cursor: psycopg.Cursor[dict[str, object]], name: str, done: list
             done.append(f"created role {full}")
     names = {role: sql.Identifier(f"{name}_{role}") for role in ("owner", "projector", "writer", "reader")}
     cursor.execute(sql.SQL("GRANT {reader} TO {writer}").format(**names))
-    # To act as owner and projector below, whoever runs this must be a member of both.
+    # Below we act as owner and projector, which takes membership: a superuser has it, and who made
+    # the roles may grant it to themselves.
     for role in ("owner", "projector"):
-        cursor.execute("SELECT pg_has_role(session_user, %s, 'MEMBER') AS may", [f"{name}_{role}"])
-        if not (cursor.fetchone() or {}).get("may"):
+        try:
+            with cursor.connection.transaction(force_rollback=True):
+                cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(names[role]))
+        except psycopg.errors.InsufficientPrivilege:
             cursor.execute(sql.SQL("GRANT {} TO SESSION_USER").format(names[role]))
 
 
-def _make_schemas(cursor: psycopg.Cursor[dict[str, object]], name: str, done: list[str]) -> None:
-    roles = {role: sql.Identifier(f"{name}_{role}") for role in ("owner", "projector", "writer", "reader")}
+def _make_schemas(cursor: Cursor, name: str, done: list[str]) -> None:
     for schema, owner in [(name, "owner"), (f"{name}_read", "projector")]:
         if cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema]).fetchone():
             continue
-        statements = [
-            "CREATE SCHEMA {schema} AUTHORIZATION {owner}",
-            "SET LOCAL ROLE {owner}",
-            "GRANT USAGE ON SCHEMA {schema} TO {reader}, {writer}, {projector}",
-            # Functions are for those to whom they are granted, not for everybody.
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
-            "RESET ROLE",
-        ]
-        if owner == "projector":
-            statements.insert(
-                3,
-                "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT SELECT ON TABLES TO {reader}",
-            )
-        for statement in statements:
+        for statement in SCHEMA:
             cursor.execute(
-                sql.SQL(statement).format(**{**roles, "schema": sql.Identifier(schema), "owner": roles[owner]})
-            )
-        done.append(f"created schema {schema}")
-    # Who connects with psql as the reader finds the tables without a prefix.
-    cursor.execute("SELECT current_database() AS here, rolsuper OR rolcreaterole AS may FROM pg_roles WHERE rolname = session_user")
-    here = cursor.fetchone()
-    if done and here and here["may"]:
-        for role in ("reader", "writer"):
-            cursor.execute(
-                sql.SQL("ALTER ROLE {} IN DATABASE {} SET search_path = {}, {}").format(
-                    roles[role], sql.Identifier(str(here["here"])), sql.Identifier(f"{name}_read"), sql.Identifier(name)
+                sql.SQL(statement).format(
+                    schema=sql.Identifier(schema),
+                    owner=sql.Identifier(f"{name}_{owner}"),
+                    reader=sql.Identifier(f"{name}_reader"),
+                    projector=sql.Identifier(f"{name}_projector"),
                 )
             )
+        done.append(f"created schema {schema}")
+    # Who connects with psql as reader or writer finds the tables without a prefix.
+    for role in ("reader", "writer") if done else ():
+        cursor.execute(
+            sql.SQL("ALTER ROLE {} IN DATABASE {} SET search_path = {}, {}").format(
+                sql.Identifier(f"{name}_{role}"),
+                sql.Identifier(cursor.connection.info.dbname),
+                sql.Identifier(f"{name}_read"),
+                sql.Identifier(name),
+            )
+        )
 
 
-def _migrate(cursor: psycopg.Cursor[dict[str, object]], name: str, done: list[str]) -> None:
+def _migrate(cursor: Cursor, name: str, done: list[str]) -> None:
     files = schema_files()
     migrations = sql.Identifier(name, "migrations")
     applied: dict[int, object] = {}
@@ -239,22 +252,29 @@ def _migrate(cursor: psycopg.Cursor[dict[str, object]], name: str, done: list[st
         cursor.execute(file.text.encode(), prepare=False)
         _act_as(cursor, name, "owner")
         cursor.execute(
-            sql.SQL("INSERT INTO {} (number, file, sha256, software_version) VALUES (%s, %s, %s, %s)").format(migrations),
-            [number, f"{file.name}.sql", file.sha256, __version__],
+            sql.SQL("INSERT INTO {} (number, file, sha256, software_version) VALUES (%s, %s, %s, %s)").format(
+                migrations
+            ),
+            [number, f"{file.name}.sql", file.sha256, VERSION],
         )
         done.append(f"ran {file.name}.sql")
 
 
-def _install_projections(cursor: psycopg.Cursor[dict[str, object]], name: str, done: list[str]) -> None:
+def _install_projections(cursor: Cursor, name: str, done: list[str]) -> None:
     _act_as(cursor, name, "projector")
     there = {row["projection"] for row in cursor.execute("SELECT projection FROM progress").fetchall()}
     for ordinal, file in enumerate(projection_files()):
         if file.name not in there:
             install_projection(cursor, file, ordinal)
+            cursor.execute(
+                sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(
+                    sql.Identifier(f"{name}_read"), sql.Identifier(f"{name}_reader")
+                )
+            )
             done.append(f"installed read model {file.name}")
 
 
-def install_projection(cursor: psycopg.Cursor[dict[str, object]], file: SqlFile, ordinal: int) -> None:
+def install_projection(cursor: Cursor, file: SqlFile, ordinal: int) -> None:
     """Make a read model's tables and fold functions in the first schema of the search path.
 
     `:after` and `:upto` in the fold are the bounds of the range, (after, upto].
@@ -270,16 +290,19 @@ def install_projection(cursor: psycopg.Cursor[dict[str, object]], file: SqlFile,
             ).format(sql.Identifier(f"{stage}_{file.name}"), sql.Literal(f"BEGIN\n{body}END"))
         )
     cursor.execute(
-        "INSERT INTO progress (projection, ordinal, sha256) VALUES (%s, %s, %s)", [file.name, ordinal, file.sha256]
+        "INSERT INTO progress (projection, ordinal, sha256) VALUES (%s, %s, %s)",
+        [file.name, ordinal, file.sha256],
     )
 
 
-def _act_as(cursor: psycopg.Cursor[dict[str, object]], name: str, role: str) -> None:
+def _act_as(cursor: Cursor, name: str, role: str) -> None:
     """Become the owner or the projector, whose search path finds their own schema first."""
     path = [name] if role == "owner" else [f"{name}_read", name]
     cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(f"{name}_{role}")))
     cursor.execute(
-        sql.SQL("SET LOCAL search_path = {}").format(sql.SQL(", ").join(map(sql.Identifier, [*path, "pg_temp"])))
+        sql.SQL("SET LOCAL search_path = {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, [*path, "pg_temp"]))
+        )
     )
 
 

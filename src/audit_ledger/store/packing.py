@@ -27,18 +27,23 @@ class Storable(Protocol):
     """What is packed: the library's StoredEvent, or anything with its attributes."""
 
     @property
-    def originator_id(self) -> UUID | str: ...
+    def originator_id(self) -> UUID | str:
+        """The stream."""
+
     @property
-    def originator_version(self) -> int: ...
+    def originator_version(self) -> int:
+        """Place in the stream."""
+
     @property
-    def topic(self) -> str: ...
+    def topic(self) -> str:
+        """The type."""
+
     @property
-    def state(self) -> bytes: ...
+    def state(self) -> bytes:
+        """The exact bytes."""
 
 
-def pack_rows(
-    events: Iterable[Storable], first: int, recorded_at: datetime, recorded_by: str
-) -> bytes:
+def pack_rows(events: Iterable[Storable], first: int, recorded_at: datetime, recorded_by: str) -> bytes:
     """Rows of consecutive positions from `first` on, with what the append lock gave."""
     int4, int8 = _INT4, _INT8
     by = recorded_by.encode()
@@ -59,5 +64,15 @@ def pack_rows(
         if packed_type is None:
             encoded = topic.encode()
             packed_type = types[topic] = int4(len(encoded)) + encoded
-        add((_FIELDS, int8(position), middle, int8(event.originator_version), packed_type, int4(len(state)), state))
+        add(
+            (
+                _FIELDS,
+                int8(position),
+                middle,
+                int8(event.originator_version),
+                packed_type,
+                int4(len(state)),
+                state,
+            )
+        )
     return b"".join(pieces)

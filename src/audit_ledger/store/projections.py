@@ -35,7 +35,9 @@ def update(database: Database, *, upto: int | None = None, timeout: float | None
     with database.get_connection() as conn:
         while True:
             row = conn.execute(
-                "SELECT * FROM update_read_models(%b, %b)", [Int8(CHUNK), Int4(max(1, round(wait * 1000)))], prepare=True
+                "SELECT * FROM update_read_models(%b, %b)",
+                [Int8(CHUNK), Int4(max(1, round(wait * 1000)))],
+                prepare=True,
             ).fetchone()
             assert row is not None  # a function call has a row
             progress = Progress(row["folded_upto"], row["head_position"])

@@ -70,9 +70,7 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
     def create_table(self) -> None:
         """Nothing: `audit-ledger init` makes the ledger, with rights that a recorder lacks."""
 
-    def insert_events(
-        self, stored_events: Sequence[StoredEvent], **kwargs: Any
-    ) -> Sequence[int] | None:
+    def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
         """Append events, all or none, and return their positions.
 
         When the connection is lost, tries again for `retry_for` seconds. A first attempt whose
@@ -146,7 +144,13 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         self, after: int = 0, upto: int | None = None, types: Sequence[str] = ()
     ) -> Iterator[RecordedEvent]:
         """Stream the events of a range of positions, (after, upto], in order, in constant memory."""
-        return self._pages("position", after, upto, "%(types)s = '{}' OR type = ANY(%(types)s)", {"types": list(types)})
+        return self._pages(
+            "position",
+            after,
+            upto,
+            "%(types)s = '{}' OR type = ANY(%(types)s)",
+            {"types": list(types)},
+        )
 
     def read_stream(
         self, stream_id: UUID, after: int = 0, upto: int | None = None
@@ -177,7 +181,12 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
 def stored_events(stream_id: UUID, version: int, events: Sequence[Event]) -> list[StoredEvent]:
     """Events of ours in the library's form, with the versions that follow `version`."""
     return [
-        StoredEvent(originator_id=stream_id, originator_version=next_version, topic=event.type, state=event.state)
+        StoredEvent(
+            originator_id=stream_id,
+            originator_version=next_version,
+            topic=event.type,
+            state=event.state,
+        )
         for next_version, event in enumerate(events, version + 1)
     ]
 
@@ -226,7 +235,6 @@ class Factory(postgres.PostgresFactory):
     where `init`'s projector or an administrator may make them.
     """
 
-    application_recorder_class = LedgerRecorder
     datastore: Database
 
     def __init__(self, env: Any) -> None:

@@ -149,8 +149,7 @@ class EmbeddedServer:
             ServerError: the folder is not ours to look into, or another server answers there.
         """
         with self._explained("cannot be looked at"):
-            answer = self._answer()
-            postmaster = self._postmaster()
+            answer, postmaster = self._answer(), self._postmaster()
         return ServerStatus(
             running=answer is not None,
             home=self._home,
