@@ -20,7 +20,9 @@ from audit_ledger.errors import (
 from audit_ledger.ledger import Ledger, connect
 from audit_ledger.recording.run import Run
 from audit_ledger.recording.scope import Outcome
-from audit_ledger.version import VERSION as __version__
+from audit_ledger.version import VERSION
+
+__version__ = VERSION
 
 __all__ = [
     "InvalidValue",

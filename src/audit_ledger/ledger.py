@@ -87,6 +87,7 @@ class Ledger:
         ledger_id: Its identity.
         settings: What it was connected with.
         server: The embedded server, where it is one.
+        database: Its connections.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Ledger:
         self.settings = settings
         self.server = server
         self._ready = ready
-        self._database = database
+        self.database = database
         self._recorder = LedgerRecorder(database)
         self._process_id = os.getpid()
 
@@ -118,7 +119,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connections. The embedded server runs on."""
-        self._database.close()
+        self.database.close()
 
     # Recording
 
@@ -172,6 +173,7 @@ class Ledger:
             An outcome, also when `fetch` raised an Exception: the run is failed then.
 
         Raises:
+            InvalidValue: what `fetch` returned cannot be recorded, e.g. for an unknown key; the run fails.
             LedgerError: the run could not begin, or not be recorded to its end.
         """
         run = self._start(
@@ -212,13 +214,13 @@ class Ledger:
     def runs(self) -> Runs:
         """The runs on record, newest first; scopes narrow them down."""
         self._catch_up()
-        return Runs(self._database)
+        return Runs(self.database)
 
     @property
     def calls(self) -> ApiCalls:
         """The API calls on record, newest first."""
         self._catch_up()
-        return ApiCalls(self._database)
+        return ApiCalls(self.database)
 
     def find_run(self, run_id: UUID | str) -> RunRow:
         """The run of that id, or of the id that begins so.
@@ -228,7 +230,7 @@ class Ledger:
             AmbiguousRun: there are several.
         """
         self._catch_up()
-        return find_run(self._database, run_id)
+        return find_run(self.database, run_id)
 
     def details(self, run_id: UUID | str) -> Details:
         """All that is known of a run: how it was started, what it reached, what does not agree."""
@@ -237,17 +239,17 @@ class Ledger:
     def provenance(self, record_type: str, record_id: str | int | UUID) -> list[Touch]:
         """Which runs touched a record, when and how, newest first."""
         self._catch_up()
-        return provenance(self._database, record_type, record_id)
+        return provenance(self.database, record_type, record_id)
 
     def status(self) -> states.Status:
         """Place, beginning and head of the ledger; progress and lag of each read model."""
         self._check_process()
-        return states.status(self._database, public_url(self.url))
+        return states.status(self.database, public_url(self.url))
 
     def check(self, since: datetime | timedelta | str = "24h") -> list[states.Finding]:
         """What is not well among the runs since then: failed, not ended, empty, or none at all."""
         self._catch_up()
-        return states.check(self._database, since)
+        return states.check(self.database, since)
 
     def events(self, after: int = 0, upto: int | None = None) -> Iterator[RecordedEvent]:
         """Stream the events of a range of positions, (after, upto], in order, in constant memory."""
@@ -261,15 +263,15 @@ class Ledger:
             WrongRole: a reader may not.
         """
         self._check_process()
-        with translated(self._database):
-            return projections.update(self._database)
+        with translated(self.database):
+            return projections.update(self.database)
 
     def _catch_up(self) -> None:
         """Answers are about now: fold what is new first, where the role may."""
         self._check_process()
         if self._ready.may_write:
-            with translated(self._database):
-                projections.update(self._database, timeout=self.settings.projection_timeout)
+            with translated(self.database):
+                projections.update(self.database, timeout=self.settings.projection_timeout)
 
     def _check_process(self) -> None:
         if os.getpid() != self._process_id:

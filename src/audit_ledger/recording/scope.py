@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from audit_ledger.errors import InvalidValue, LedgerError, RecordingError
+from audit_ledger.errors import InvalidValue, LedgerError
 from audit_ledger.recording.run import Run
 
 log = logging.getLogger("audit_ledger")
@@ -109,7 +109,7 @@ class Outcome:
     """What became of `log_ingestion`.
 
     Attributes:
-        success: Whether `fetch` returned and what it returned could be recorded.
+        success: Whether `fetch` returned.
         run: The run.
         failure_message: Why not, where not.
     """
@@ -137,18 +137,22 @@ def log_ingestion(run: Run, fetch: Callable[[Run], Mapping[str, Any] | None]) ->
     """Call `fetch` inside a run that has begun, and record what it declares.
 
     Raises:
+        InvalidValue: what `fetch` returned cannot be recorded; the run is failed.
         RecordingError: the run could not be recorded to its end.
         BaseException: what `fetch` raised, if it is no Exception (KeyboardInterrupt, SystemExit).
     """
     try:
-        declare(run, fetch(run))
-    except RecordingError:
-        raise
+        declared = fetch(run)
     except Exception as error:  # noqa: BLE001 - the outcome tells
         if not run.ended:
             run.fail(error)
         return Outcome(success=False, run=run, failure_message=str(error) or type(error).__name__)
     except BaseException as error:
+        end(run, error)
+        raise
+    try:
+        declare(run, declared)
+    except InvalidValue as error:
         end(run, error)
         raise
     if not run.ended:

@@ -103,10 +103,12 @@ def is_current(conn: psycopg.Connection[Any], name: str) -> bool:
         if "older" in error.what:
             return False
         raise
-    rows = conn.execute(
-        sql.SQL("SELECT projection AS name FROM {}").format(sql.Identifier(f"{name}_read", "progress"))
-    )
-    return {file.name for file in projection_files()} <= {row["name"] for row in rows}
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(
+            sql.SQL("SELECT projection FROM {}").format(sql.Identifier(f"{name}_read", "progress"))
+        )
+        installed = {row[0] for row in cursor}
+    return {file.name for file in projection_files()} <= installed
 
 
 def check(conn: psycopg.Connection[Any], name: str) -> Ready:

@@ -1,0 +1,164 @@
+"""The vocabulary: canonical order, bounds, and what is refused."""
+
+import json
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit_ledger.errors import InvalidValue
+from audit_ledger.events import (
+    ApiCallMade,
+    Event,
+    RecordIngested,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    canonical_json,
+    decode,
+    storable,
+)
+
+rfc8785 = pytest.importorskip("rfc8785")
+
+NOW = datetime(2025, 12, 24, 9, 0, tzinfo=timezone(timedelta(hours=-5)))
+ALL: list[Event] = [
+    RunStarted(
+        occurred_at=NOW,
+        task="t",
+        source="s",
+        parameters={"b": [1, {"z": None, "a": "ü"}], "a": 1.5},
+        process_id=7,
+        scheduled_for=NOW,
+        actor="ada",
+        host="h",
+        code_version="1",
+        software_version="2",
+    ),
+    RecordIngested(occurred_at=NOW, record_type="T", record_id="1", operation="created", content="A" * 43),
+    ApiCallMade(
+        occurred_at=NOW,
+        captured_at=NOW,
+        endpoint="e",
+        method="GET",
+        http_status_code=200,
+        duration_ms=1,
+        rate_limit_remaining=2,
+        request="A" * 43,
+        response="B" * 43,
+        run_id=UUID(int=1),
+    ),
+    RunCompleted(
+        occurred_at=NOW,
+        fetched=1,
+        created=2,
+        updated=3,
+        skipped=4,
+        duration_ms=5,
+        data_date_start=date(2025, 1, 1),
+        data_date_end=date(2025, 1, 2),
+    ),
+    RunFailed(occurred_at=NOW, message="m", error_class="E", backtrace=["a", "b"]),
+]
+
+
+@pytest.mark.parametrize("event", ALL, ids=[event.type for event in ALL])
+def test_state_is_canonical_json(event: Event) -> None:
+    """The key order of RFC 8785; the oracle is another implementation of it."""
+    assert event.state == rfc8785.dumps(json.loads(event.state))
+
+
+@pytest.mark.parametrize("event", ALL, ids=[event.type for event in ALL])
+def test_state_decodes_to_the_same_event(event: Event) -> None:
+    assert decode(event.type, event.state) == event
+
+
+def test_every_event_type_is_shown_here() -> None:
+    assert {event.type for event in ALL} == set(Event.types)
+
+
+def test_instants_are_utc_with_six_decimals() -> None:
+    assert json.loads(ALL[1].state)["occurred_at"] == "2025-12-24T14:00:00.000000Z"
+
+
+def test_what_has_no_value_is_absent() -> None:
+    assert RunCompleted(occurred_at=NOW).state == b'{"occurred_at":"2025-12-24T14:00:00.000000Z","v":1}'
+
+
+def test_an_empty_run_takes_less_than_a_kilobyte() -> None:
+    started = RunStarted.of(
+        actor="x" * 32, host="h" * 64, occurred_at=NOW, process_id=2**22, software_version="audit-ledger 10.10.10",
+        source="quiverquant_congress", task="data_fetch:congress_daily",
+    )  # fmt: skip
+    assert len(started.state) + len(RunCompleted(occurred_at=NOW, duration_ms=10**6).state) < 1024
+
+
+def test_a_state_over_the_bound_is_refused() -> None:
+    event = RunStarted.of(occurred_at=NOW, task="t", source="s", parameters={"a": "x" * 60_000})
+    with pytest.raises(InvalidValue, match="60,000 bytes"):
+        _ = event.state
+
+
+@pytest.mark.parametrize("size", [1000, 999])
+def test_ids_are_bounded_in_bytes(size: int) -> None:
+    RecordIngested.of(occurred_at=NOW, record_type="T", record_id="x" * size)
+    with pytest.raises(InvalidValue, match="record_id"):
+        RecordIngested.of(occurred_at=NOW, record_type="T", record_id="ü" * size)
+
+
+def test_an_unknown_type_and_a_wrong_state_are_refused() -> None:
+    with pytest.raises(InvalidValue, match="RunStarted"):
+        decode("RunExploded", b"{}")
+    with pytest.raises(InvalidValue, match="RunCompleted"):
+        decode("RunCompleted", b'{"occurred_at":"2025-12-24T14:00:00Z","surprise":1}')
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(st.characters(codec="utf-8", exclude_characters="\0")),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5), inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(JSON)
+def test_canonical_json_agrees_with_rfc_8785(value: Any) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)
+
+
+@given(JSON)
+def test_canonical_json_is_a_fixed_point(value: Any) -> None:
+    once = canonical_json(value)
+    assert canonical_json(json.loads(once)) == once
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), st.integers(0, 9)
+    )
+)
+def test_key_order_does_not_depend_on_insertion(value: dict[str, int]) -> None:
+    assert canonical_json(value) == canonical_json(dict(reversed(value.items())))
+
+
+@given(st.text())
+def test_storable_text_can_be_recorded(text: str) -> None:
+    message = storable(text) or "-"
+    event = RunFailed.of(occurred_at=NOW, message=message[:10_000], error_class="E")
+    assert decode("RunFailed", event.state) == event
+
+
+def test_content_may_be_64_levels_deep_and_no_deeper() -> None:
+    value: object = 1
+    for _ in range(64):
+        value = [value]
+    assert canonical_json(value) == b"[" * 64 + b"1" + b"]" * 64
+    with pytest.raises(InvalidValue, match="64 levels"):
+        canonical_json([value])
+
+
+def test_instants_in_other_zones_are_the_same_instant() -> None:
+    assert RunCompleted(occurred_at=NOW).state == RunCompleted(occurred_at=NOW.astimezone(UTC)).state
