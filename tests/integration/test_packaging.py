@@ -44,11 +44,11 @@ def test_an_installed_wheel_finds_its_sql_files(built: Path, tmp_path: Path) -> 
     site = next((tmp_path / "venv" / "lib").glob("python*")) / "site-packages"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    program = (
-        "from audit_ledger.store import sql; import pathlib;"
-        "assert str(sql.folder('schema')).startswith(%r), sql.folder('schema');"
-        "print(len(sql.schema_files()), len(sql.projection_files()))" % str(site)
-    )
+    program = f"""
+from audit_ledger.store import sql
+assert str(sql.folder("schema")).startswith({str(site)!r}), sql.folder("schema")
+print(len(sql.schema_files()), len(sql.projection_files()))
+"""
     # The dependencies come from the environment of the tests, the package from the wheel.
     path = ":".join([str(site), *(entry for entry in sys.path if entry.endswith("site-packages"))])
     result = subprocess.run(

@@ -1,34 +1,30 @@
 r"""Redaction: a pure function of what is about to be recorded, since the log cannot forget.
 
-It goes by two things, names and values; the tables below are data, and `Redactor` takes more.
-
-1.  A *secret name* (`_NAMES`) hides its whole value, whatever that is. Names are compared by
-    words, without case or separators (API-Key, apiKey, X-API-KEY and "api key" are one), whole or
-    as the last words: db_password and GITHUB_TOKEN are secret; token_count, secretary and
-    passwords_changed_at are not. `_GLUED` names count at the end of a word too (PGPASSWORD), and
-    digits after a name do not matter (password2). A name may be
+1.  A *secret name* hides its whole value. Names (`_NAMES`) are compared by words, without case or
+    separators (API-Key, apiKey, "api key" and X-API-KEY are one), whole or as the last words:
+    db_password and GITHUB_TOKEN are secret; token_count, secretary and passwords_changed_at are
+    not. Those in `_GLUED` also end a word (PGPASSWORD); digits after a name do not count. It is
     -   a key of a mapping, the first of a [name, value] pair in a list, the "name" beside a
-        "value", or an option (--password) before its argument;
-    -   in text, what stands before `=`, `:` or `=>`, quoted or not, or an option; the value is
-        then a quoted string, a bracketed group, the rest of a header's line, or a word;
-    -   in a query, fragment or form, percent-encoded or not. `_QUERY_NAMES` (an OAuth `code`, an
-        API's `key`) are secret only there: as JSON keys they are data (country codes, S3 keys).
-    `pin` is no secret name, for it names parcels and posts; user_pin and card_pin are.
-2.  A *secret value* (`_VALUES`: the credentials that carry their issuer's prefix, JWTs, private
-    keys) is hidden wherever it stands, also in keys and in binary bodies. So are the user
-    information of URLs (all of it; a user name alone only over HTTP, where it is a token) and
-    what follows `Bearer` or `Basic`, unless it is prose.
+        "value", an option (--password) in a list of arguments;
+    -   in text, what stands before `=`, `:` or `=>`, or an option. Its value is then a quoted
+        string, a bracketed group, the rest of a header's line, or a word;
+    -   in a query, a fragment or a form, percent-encoded or not. Only there `_QUERY_NAMES` are
+        secret too: an OAuth `code`, an API's `key`. As JSON keys these are data.
+    `pin` is no secret name (parcels and posts have pins), user_pin and card_pin are.
+2.  A *secret value* is hidden wherever it stands, in keys and binary bodies too: credentials with
+    an issuer's prefix (`_VALUES`), JWTs, private keys. So is the user information of URLs (a
+    user name alone over HTTP only, where it is a token), and what follows `Bearer` or `Basic`
+    unless it reads as prose.
 
-The rest stays as it was: keys, lengths, types, and the very bytes of a body that holds no secret.
-JSON inside strings and percent-encoding inside queries are opened, four deep. Redacting twice
-changes nothing more. Every pattern is linear in the text's length.
+All else stays as it was: keys, lengths, types, and the very bytes of a body without a secret. JSON
+in strings and percent-encoding in queries are opened, four deep. Twice redacted is once redacted.
 
-    >>> redact({"url": "https://bob:pw@api.test/v1?api%5Fkey=k1&n=5", "apiKey": "k2", "max_tokens": 9})
-    {'url': 'https://REDACTED@api.test/v1?api%5Fkey=[REDACTED]&n=5', 'apiKey': '[REDACTED]', 'max_tokens': 9}
+    >>> redact({"url": "https://bob:pw@api.test/?api%5Fkey=k1&n=5", "apiKey": "k2", "max_tokens": 9})
+    {'url': 'https://REDACTED@api.test/?api%5Fkey=[REDACTED]&n=5', 'apiKey': '[REDACTED]', 'max_tokens': 9}
 
-In user information the mark has no brackets, for brackets there make a URL that cannot be parsed.
-Not covered yet: multipart forms, XML elements, compressed bodies, personal data.
-"""
+The mark in user information has no brackets: a URL with brackets there cannot be parsed. Not
+covered yet: multipart forms, XML elements, compressed bodies, personal data.
+"""  # noqa: E501
 
 import base64
 import json
@@ -39,52 +35,45 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote, unquote, unquote_plus
 
-JsonValue: TypeAlias = (
-    dict[str, Any] | list[Any] | tuple[Any, ...] | str | int | float | bool | bytes | None
-)
+JsonValue: TypeAlias = dict[str, Any] | list[Any] | tuple[Any, ...] | str | int | float | bool | bytes | None
 REDACTED: Final = "[REDACTED]"
 _DEPTH = 4  # of encodings within encodings that are opened
-
-
-def _table(names: str) -> frozenset[str]:
-    return frozenset(_squash(name) for name in names.split(","))
 
 
 def _squash(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).lower()
 
 
+def _table(names: str) -> frozenset[str]:
+    return frozenset(_squash(name) for name in names.split(","))
+
+
 _NAMES = _table("""
     access key, access key id, account key, api key, api keys, app key, application key, assertion,
     auth, auth key, authorization, bearer, card pin, code verifier, connection string, cookie,
     cookies, credential, credentials, encryption key, jwt, login pin, master key, oauth, otp,
-    passphrase, passwd, password, passwords, private key, private keys, proxy authorization, pwd,
-    registration key, saml response, secret, secrets, secret key, security pin, session id,
-    session key, set cookie, shared access key, shared key, sig, signature, signing key,
-    subscription key, token, user pin
+    passphrase, passwd, password, passwords, private key, private keys, pwd, registration key,
+    saml response, secret, secrets, secret key, security pin, session id, session key,
+    shared access key, shared key, sig, signature, signing key, subscription key, token, user pin
 """)
-_GLUED = tuple(
-    _table("""
-    access key, api key, passphrase, passwd, password, private key, secret, secret key, sessid,
-    session id, token
-""")
-)
+_GLUED = tuple(_table("access key, api key, passwd, password, private key, secret, sessid, token"))
 _QUERY_NAMES = _table("app id, code, device code, key")
 _LINES = ("authorization", "cookie", "connectionstring", "passphrase")  # run to the line's end
 _SHAPES = (("name", "value"), ("key", "value"), ("Name", "Value"), ("Key", "Value"))
+_SEPARATORS = str.maketrans("", "", " _-.+")
+_PROSE = _table("auth, authentication, authorization, bond, bonds, scheme, share, shares, token")
 
-# A prefix of fixed width, whose last character is rare (the cheap filter looks for that), and
-# the rest. The `no` group consumes what cannot be a JWT, so that it is not scanned again.
+# A prefix of fixed width, ending in a rare character that the filters look for; then the rest.
 _VALUES = (
-    ("eyJ", r"[\w-]{8,}+(?:\.[\w-]{8,}+(?:\.[\w-]*+){1,3}|(?P<no>))"),  # JWS, JWE
+    ("eyJ", r"[\w-]{8,}+(?:\.[\w-]{8,}+(?:\.[\w-]*+){1,3}|(?P<no>))"),  # JWT; else not read again
     ("-----B", r"EGIN [A-Z0-9 ]{0,40}?PRIVATE KEY[\s\S]*?(?:-----END [A-Z0-9 ]{3,50}-----|\Z)"),
     ("A[KS]I", r"A[A-Z0-9]{16}(?![A-Za-z0-9])"),  # AWS
     ("gh[oprsu]_", r"[A-Za-z0-9_]{20,}+"),  # GitHub
     ("github_pat_", r"[A-Za-z0-9_]{20,}+"),
     ("xox[a-z]-", r"[A-Za-z0-9-]{10,}+"),  # Slack
     ("xapp-", r"[A-Za-z0-9-]{10,}+"),
-    ("[rs]k_live_", r"[A-Za-z0-9]{10,}+"),  # Stripe
-    ("[rs]k_test_", r"[A-Za-z0-9]{10,}+"),
+    (r"(?<=hooks\.slack\.com/)services/", r"[\w/-]++"),
+    ("[rs]k_(?:live|test)_", r"[A-Za-z0-9]{10,}+"),  # Stripe
     ("whsec_", r"[A-Za-z0-9+/=]{16,}+"),
     ("AIz", r"a[\w-]{35}"),  # Google
     (r"ya29\.", r"[\w-]{20,}+"),
@@ -96,43 +85,40 @@ _VALUES = (
     ("glpat-", r"[\w.-]{20,}+"),  # GitLab
     ("hf_", r"[A-Za-z0-9]{30,}+"),  # Hugging Face
 )
-_HOOKS = r"(?<=hooks\.slack\.com/services/)[\w/-]++"  # the host stays
+_ANCHOR = re.compile("|".join(re.escape(p[-1]) + f"(?<={p})" for p, _ in _VALUES))
 _VALUE = re.compile(
-    r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))(?:"
-    + "|".join(prefix + rest for prefix, rest in _VALUES)
-    + f")|{_HOOKS}",
+    r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))"
+    f"(?:{'|'.join(prefix + rest for prefix, rest in _VALUES)})",
     re.ASCII,
 )
-# What any redaction needs: every text without it is left at once.
+# A text without any of this is left at once; the colons of times and URLs do not count.
 _TRIGGER = re.compile(
-    r"=|:(?!//|(?<=\d[ T]\d\d:)[0-5]\d|(?<=\d\d:\d\d:)[0-5]\d)|@|\\(?=u00)|/(?<=slack\.com/)"
-    r"|B(?i:earer|asic) |b(?i:earer|asic) |-(?:(?<![\w.%\\-]-)|(?<=--)(?<![\w.%\\-]--))[A-Za-z]|"
-    + "|".join(
-        f"{last}(?<={prefix})"
-        for prefix, last in ((p, p[-2:] if p[-2] == "\\" else p[-1]) for p, _ in _VALUES)
-    )
+    r"=|:(?!//|(?<=\d[ T]\d\d:)[0-5]\d|(?<=\d\d:\d\d:)[0-5]\d)|@|\\(?=u00)|B(?i:earer|asic) "
+    r"|b(?i:earer|asic) |-(?:(?<![\w.%\\-]-)|(?<=--)(?<![\w.%\\-]--))[A-Za-z]|" + _ANCHOR.pattern
 )
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
 _USER = re.compile(
-    r"(:(?:\\?/){2})(?:"
-    r"(?:[^\s/?#\"'<>:\[]*+:(?:[^\s/?#\"'<>@]*+@)++"  # user:password@, to the last @
-    r"|[^\s/?#\"'<>:\[]*+:(?!\d{0,5}(?:[\s/?#\"'<>]|\Z))[^\s\"'<>@]{0,100}+@)"  # a raw / or ? in it
-    r"|(?:(?<=https://)|(?<=http://)|(?<=https:\\/\\/)|(?<=http:\\/\\/))[^\s/?#\"'<>@:\[]++@)"
+    r"""
+    ( : (?P<http> (?<=http:) | (?<=https:) )?+ (?: \\?/ ){2} )
+    (?: [^\s/?\#"'<>:\[]*+ : (?: [^\s/?\#"'<>@]*+ @ )++  # user:password@ up to the last @,
+      | [^\s/?\#"'<>:\[]*+ : (?! \d{0,5} (?: [\s/?\#"'<>] | \Z ) ) [^\s"'<>@]{0,100}+ @  # or raw /
+      | (?(http) [^\s/?\#"'<>@:\[]++ @ | (?!) ) )
+""",
+    re.VERBOSE,
 )
-_QUERY = re.compile(r"([?#])([^\s\"'<>\\?#=&]++=[^\s\"'<>\\]*+)")
+_QUERY = re.compile(r"""([?#])([^\s"'<>\\?#=&]++=[^\s"'<>\\]*+)""")
 _PAIR = re.compile(r"(?:\A|(?<=[?&;#]))([^?&;#=]*+)=([^&#]*+)")
 _NAME = re.compile(
     r"""
     (?<![\w.%\\-]) (?P<option> --?[A-Za-z][\w-]*+ ) ["'`]?+ (?: = | ,?+[ ]++ ) (?!-)
-    | (?: (?<![\w.%\\-]) | (?<=\\[nrt]) )
-    (?P<name> [\w.%-]++ (?: [ ](?=[^\W\d])[\w.%-]++ )?+ )
+  | (?: (?<![\w.%\\-]) | (?<=\\[nrt]) ) (?P<name> [\w.%-]++ (?: [ ](?=[^\W\d])[\w.%-]++ )?+ )
     (?P<close> \\*+["'`]?+ ) \]?+ [ \t]{0,8}+ (?P<sep> :(?!:|//) | :?+=(?!=)>?+ ) [ \t]{0,8}+
 """,
     re.VERBOSE,
 )
 _QUOTED = re.compile(
     r"""
-    (?P<prefix> [bBfFrRuU]{0,2}+ ) (?P<quote> \\*+["'`] )
+    (?P<open> [bBfFrRuU]{0,2}+ (?P<quote> \\*+["'`] ) )
     (?: (?P=quote)(?P=quote) | (?!(?<!\\)(?P=quote))[^\n] )*+ (?P=quote)?+
 """,
     re.VERBOSE,
@@ -140,47 +126,46 @@ _QUOTED = re.compile(
 _RUN = re.compile(
     r"""(?:
     \[REDACTED\] | [^\s&"'`<>,;()\[\]{}\\\#] | \\(?!["'`]) | \#(?<!\[REDACTED\]\#)
-    | [,;](?! [\s,;] | \Z | [\w.-]{1,40}["']?[=:] ) | [)\]}](?! [\s,;:.)\]}"'`<>&] | \Z )
+  | [,;](?! [\s,;] | \Z | [\w.-]{1,40}["']?[=:] ) | [)\]}](?! [\s,;:.)\]}"'`<>&] | \Z )
 )++""",
     re.VERBOSE,
 )
 _LINE = re.compile(r"(?:(?!\\[rn])[^\r\n])*+")
-_QUOTED_LINE = re.compile(r"""[^\r\n"'\\]*+""")
+_LINE_IN_QUOTES = re.compile(r"""[^\r\n"'\\]*+""")
 _ASSIGNED = re.compile(r"[ \t]{1,8}=[ \t]{0,8}")  # password: str = "x"
 _BRACKET = re.compile(r"""\n|[(\[{]|[)\]}]|"(?:[^"\\\n]|\\.)*+"?+|'(?:[^'\\\n]|\\.)*+'?+""")
 _SCHEME = re.compile(r"(?i:bearer|basic|digest|token|apikey|negotiate)[ ]++(?=[^\s,;])")
 _CREDENTIAL = re.compile(r"(?<![A-Za-z0-9])((?i:bearer|basic)[ ]++)([\w.~+/=-]++)", re.ASCII)
-_PROSE = frozenset(["auth", "authentication", "authorization", "bond", "bonds", "scheme", "share", "shares", "token"])
 _TEXTUAL = re.compile(r"text/|application/.*(?:json|xml|form|javascript)")
 _WIDE = re.compile(r"charset=\W?(utf-?(?:16|32)(?:-?[bl]e)?)")
 
 
+def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
+    match = pattern.match(text, start)
+    return match.end() if match else start
+
+
 def _balanced(text: str, start: int, *, one_line: bool) -> int:
-    """The end of the bracketed group at `start`; that of the text, or line, if never closed."""
+    """The end of the bracketed group at `start`; that of the text, or line, if it stays open."""
     depth = 0
     for token in _BRACKET.finditer(text, start):
-        if token[0] in "([{":
-            depth += 1
-        elif token[0] in ")]}":
-            depth -= 1
-            if not depth:
-                return token.end()
-        elif one_line and token[0] == "\n":
+        depth += (token[0] in "([{") - (token[0] in ")]}")
+        if not depth:
+            return token.end()
+        if one_line and token[0] == "\n":
             return token.start()
     return len(text)
 
 
 def _unquoted(text: str, start: int) -> int:
-    """The end of a value without quotes: a word, calls and subscripts included."""
-    scheme = _SCHEME.match(text, start)
-    end = scheme.end() if scheme else start
-    while end < len(text):
+    """The end of a value without quotes: a word, with the calls and subscripts in it."""
+    end, before = _past(_SCHEME, text, start), -1
+    while before < end < len(text):
+        before = end
         if text[end] in "([{":
             end = _balanced(text, end, one_line=end > start)
-        elif run := _RUN.match(text, end):
-            end = run.end()
         else:
-            break
+            end = _past(_RUN, text, end)
     return end
 
 
@@ -188,37 +173,33 @@ def _value(text: str, name: re.Match[str]) -> tuple[int, str]:
     """Where the value of a secret name ends, and what takes its place."""
     start, colon = name.end(), name["sep"] == ":"
     if quoted := _QUOTED.match(text, start):
-        return quoted.end(), f"{quoted['prefix']}{quoted['quote']}{REDACTED}{quoted['quote']}"
-    close = name["close"] if colon else ""
-    if close and text[start : start + 1] in ("(", "[", "{"):
+        return quoted.end(), quoted["open"] + REDACTED + quoted["quote"]
+    quote = name["close"] if colon else ""
+    if quote and text[start : start + 1] in ("(", "[", "{"):
         end = _balanced(text, start, one_line=False)
-    elif colon and not close and _squash(name["name"]).endswith(_LINES):
-        before = text[name.start() - 1 : name.start()]
-        line = (_QUOTED_LINE if before in ("'", '"') else _LINE).match(text, start)
-        end = line.end() if line else start
+    elif colon and not quote and _squash(name["name"]).endswith(_LINES):
+        within = text[name.start() - 1 : name.start()] in ("'", '"')
+        end = _past(_LINE_IN_QUOTES if within else _LINE, text, start)
     else:
         end = _unquoted(text, start)
-    if colon and (assigned := _ASSIGNED.match(text, end)):
-        quoted = _QUOTED.match(text, assigned.end())
-        end = quoted.end() if quoted else _unquoted(text, assigned.end())
-    return end, f"{close}{REDACTED}{close}" if end > start else ""
+    if colon and (assigned := _past(_ASSIGNED, text, end)) > end:
+        end = max(_past(_QUOTED, text, assigned), _unquoted(text, assigned))
+    return end, quote + REDACTED + quote if end > start else ""
 
 
 def _credential(match: re.Match[str]) -> str:
     """`Bearer x` and `Basic x` without x, unless x is a word of prose."""
-    scheme, word = match[1], match[2]
+    scheme, word, text = match[1], match[2], match.string
     if scheme[:2].lower() == "ba":
         try:
             plain = base64.b64decode(word + "=" * (-len(word) % 4)).decode()
         except ValueError:
             return match[0]
-        secret = ":" in plain and plain.isprintable()
-    else:
-        ends = match.string[: match.start()][-1:] + match.string[match.end() :][:1]
-        alone = scheme[0] == "B" and not ends.strip("\"'") and word.lower() not in _PROSE
-        mixed = re.search(r"\d", word) and re.search("[A-Za-z]", word) and len(word) >= 6
-        secret = bool(alone or mixed or len(word) >= 20)
-    return scheme + REDACTED if secret else match[0]
+        return scheme + REDACTED if ":" in plain and plain.isprintable() else match[0]
+    around = text[: match.start()][-1:] + text[match.end() : match.end() + 1]
+    alone = scheme[0] == "B" and not around.strip("\"'") and word.lower() not in _PROSE
+    mixed = len(word) >= 6 and re.search(r"\d", word) and re.search("[A-Za-z]", word)
+    return scheme + REDACTED if alone or mixed or len(word) >= 20 else match[0]
 
 
 @dataclass(frozen=True)
@@ -226,27 +207,23 @@ class Redactor:
     """The rules above, and what an installation adds to them.
 
     Attributes:
-        extra_names: More secret names, in any spelling, their words apart ("tax id").
+        extra_names: More secret names, in any spelling with their words apart ("tax id").
         extra_patterns: More regular expressions of secret values; keep them linear.
     """
 
     extra_names: tuple[str, ...] = ()
     extra_patterns: tuple[str, ...] = ()
-    _names: frozenset[str] = field(init=False, repr=False, compare=False)
-    _patterns: tuple[re.Pattern[str], ...] = field(init=False, repr=False, compare=False)
-    _trigger: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    _known: Callable[[str], bool] = field(init=False, repr=False, compare=False)
-    _key: Callable[[str], tuple[str, bool]] = field(init=False, repr=False, compare=False)
+    _name: Callable[[str], tuple[str, bool]] = field(init=False, repr=False, compare=False)
+    _stems: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name, value in {
-            "_names": _NAMES | {_squash(name) for name in self.extra_names},
-            "_patterns": tuple(re.compile(pattern) for pattern in self.extra_patterns),
-            "_trigger": re.compile("") if self.extra_patterns else _TRIGGER,
-            "_known": lru_cache(4096)(self._is_secret),
-            "_key": lru_cache(4096)(self._classify),
-        }.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_name", lru_cache(4096)(self._classify))
+        stems: list[str] = []  # one of these is in every secret name
+        names = {*_NAMES, *_QUERY_NAMES, *_GLUED, *map(_squash, self.extra_names)}
+        for name in sorted(names, key=len):
+            if not any(stem in name for stem in stems):
+                stems.append(name)
+        object.__setattr__(self, "_stems", re.compile("|".join(map(re.escape, stems))))
 
     def redact(self, value: JsonValue) -> JsonValue:
         """A copy of a JSON-like tree without its secrets; the tree itself is left alone."""
@@ -258,17 +235,16 @@ class Redactor:
 
     def redact_url(self, url: str) -> str:
         """The URL without user information and without secret query and fragment parameters."""
-        url = _USER.sub(r"\1REDACTED@", self._values(url))
-        mark = re.search("[?#]", url)
+        url = self._values(url)
+        mark = re.search(r"[?#]", url)
         at = mark.start() if mark else len(url)
         return self._named(url[:at] + self._pairs(url[at:], _DEPTH))
 
     def redact_body(self, body: bytes, media_type: str | None) -> bytes:
         """The body of an HTTP message without secrets; the very same bytes if it holds none."""
         kind = (media_type or "").strip().lower()
-        wide = _WIDE.search(kind)
-        marked = body.startswith((b"\xff\xfe", b"\xfe\xff"))
-        encoding = wide[1] if wide else "utf-16" if marked else "utf-8"
+        wide, mark = _WIDE.search(kind), body.startswith((b"\xff\xfe", b"\xfe\xff"))
+        encoding = wide[1] if wide else "utf-16" if mark else "utf-8"
         try:
             text = body.decode(encoding)
         except (LookupError, ValueError):
@@ -277,37 +253,44 @@ class Redactor:
             if not _TEXTUAL.match(kind):
                 return self._values(text).encode(encoding)
         if kind.startswith("application/x-www-form-urlencoded"):
-            clean = self._named(self._pairs(_USER.sub(r"\1REDACTED@", self._values(text)), _DEPTH))
+            clean = self._named(self._pairs(self._values(text), _DEPTH))
         else:
             clean = self._text(text, _DEPTH)
         return body if clean == text else clean.encode(encoding)
 
-    def _is_secret(self, name: str) -> bool:
-        tail = ""
-        for word in reversed(_WORDS.findall(unquote(name))):
-            if tail or not word.isdigit():
-                tail = word.lower() + tail
-                if tail in self._names:
-                    return True
-        return tail.endswith(_GLUED)
+    def _classify(self, name: str) -> tuple[str, bool]:
+        """The name without secret values in it, and whether it is the name of a secret."""
+        names = _NAMES.union(map(_squash, self.extra_names))
+        clean, tail = self._text(name, _DEPTH), ""
+        for form in (name, clean):
+            tail = ""
+            for word in reversed(_WORDS.findall(unquote(form[-100:]))):
+                if tail or not word.isdigit():
+                    tail = word.lower() + tail
+                    if tail in names:
+                        return clean, True
+            if tail.endswith(_GLUED):
+                return clean, True
+        return clean, False
 
-    def _classify(self, key: str) -> tuple[str, bool]:
-        clean = self._text(key, _DEPTH)
-        return clean, self._is_secret(key[-100:]) or self._is_secret(clean[-100:])
+    def _hides(self, name: object) -> bool:
+        text = name.decode("latin-1") if isinstance(name, bytes) else name
+        return isinstance(text, str) and self._name(text[-100:])[1]
 
     def _values(self, text: str) -> str:
-        text = _VALUE.sub(lambda m: REDACTED if m["no"] is None else m[0], text)
-        for pattern in self._patterns:
-            text = pattern.sub(REDACTED, text)
-        return text
+        if _ANCHOR.search(text):
+            text = _VALUE.sub(lambda m: REDACTED if m["no"] is None else m[0], text)
+        for pattern in self.extra_patterns:
+            text = re.sub(pattern, REDACTED, text)
+        return _USER.sub(r"\1REDACTED@", text) if "@" in text else text
 
     def _named(self, text: str) -> str:
         parts, done, at = [], 0, 0
         while match := _NAME.search(text, at):
             at, before = match.end(), text[match.start() - 1 : match.start()]
             if match["sep"] == ":" and before in ("/", "@"):
-                continue  # a host and its port, a method of an API
-            if self._known((match["option"] or match["name"])[-100:]):
+                continue  # a host and its port, or the method of an API
+            if self._hides(match["option"] or match["name"]):
                 end, mark = _value(text, match)
                 parts += [text[done:at], mark]
                 done = at = end
@@ -316,24 +299,27 @@ class Redactor:
     def _pairs(self, query: str, depth: int) -> str:
         def pair(match: re.Match[str]) -> str:
             name, value = match.groups()
-            if self._known(name[-100:]) or _squash(unquote(name[-100:])) in _QUERY_NAMES:
+            if self._hides(name) or _squash(unquote(name[-100:])) in _QUERY_NAMES:
                 return f"{name}={REDACTED if value else ''}"
-            plain = unquote_plus(value) if depth else value
-            clean = self._text(plain, depth - 1) if plain != value else plain
+            plain = unquote_plus(value)
+            clean = self._text(plain, depth - 1) if depth and plain != value else plain
             return match[0] if clean == plain else f"{name}={quote(clean, safe='[]')}"
 
         return _PAIR.sub(pair, query)
 
     def _text(self, text: str, depth: int) -> str:
-        if self._trigger.search(text) is None:
+        if not self.extra_patterns and _TRIGGER.search(text) is None:
             return text
         if depth and text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
             document = self._document(text, depth - 1)
             if document is not None:
                 return document
-        text = _USER.sub(r"\1REDACTED@", self._values(text))
-        text = _QUERY.sub(lambda m: m[1] + self._pairs(m[2], depth), text)
-        return _CREDENTIAL.sub(_credential, self._named(text))
+        text = self._values(text)
+        lower = text.lower()
+        if "%" in text or self._stems.search(lower.translate(_SEPARATORS)):
+            text = _QUERY.sub(lambda m: m[1] + self._pairs(m[2], depth), text)
+            text = self._named(text)
+        return _CREDENTIAL.sub(_credential, text) if "earer " in lower or "asic " in lower else text
 
     def _document(self, text: str, depth: int) -> str | None:
         """A JSON document without its secrets, or None if the text is none."""
@@ -354,64 +340,51 @@ class Redactor:
         except (ValueError, RecursionError):
             return None
 
-    def _hides(self, name: object) -> bool:
-        text = name.decode("latin-1") if isinstance(name, bytes) else name
-        return isinstance(text, str) and self._known(text[-100:])
+    def _beside(self, source: Any, *, listed: bool) -> set[Any]:
+        """The keys, or indexes, of the items that a name beside them says are secret."""
+        if isinstance(source, dict):
+            return {held for key, held in _SHAPES if held in source and self._hides(source.get(key))}
+        pair = listed and len(source) == 2 and self._hides(source[0])
+        options = {
+            at + 1
+            for at, item in enumerate(source)
+            if isinstance(item, str) and item[:1] == "-" and self._hides(item)
+        }
+        return options | {1} if pair else options
 
     def _tree(self, value: Any, depth: int) -> tuple[Any, bool]:
         """A redacted copy, and whether it differs; without recursion, for trees of any depth."""
         root: dict[Any, Any] = {}
-        todo: list[tuple[Any, Any]] = [({"": value}, root)]
-        tuples: list[tuple[Any, Any, list[Any]]] = []  # filled as lists, inner ones frozen first
+        todo: list[tuple[Any, Any, bool]] = [({"": value}, root, False)]
+        tuples: list[tuple[Any, Any, list[Any]]] = []  # filled as lists, frozen from the inside out
         changed = False
-        found, known_key = self._trigger.search, self._key
         while todo:
-            source, target = todo.pop()
-            mapping, option = isinstance(source, dict), False
-            if mapping and ("value" in source or "Value" in source):
-                for name, held in _SHAPES:
-                    if held in source and self._hides(source.get(name)):
-                        changed = changed or source[held] != REDACTED
-                        source = {**source, held: REDACTED}
+            source, target, listed = todo.pop()
+            mapping, beside = isinstance(source, dict), self._beside(source, listed=listed)
             for at, item in source.items() if mapping else enumerate(source):
-                key, secret, kind = at, False, type(item)
-                if mapping:
-                    if type(key) is str:
-                        key, secret = known_key(key) if len(key) < 100 else self._classify(key)
-                        if key in target:
-                            key = f"{key} ({len(target) + 1})"
-                        changed = changed or key is not at
-                    elif isinstance(key, bytes):
-                        secret = self._hides(key)
-                elif kind is str:
-                    secret = option and item[:1] != "-"
-                    option = item[:1] == "-" and self._hides(item)
-                elif kind in (list, tuple) and len(item) == 2 and self._hides(item[0]):
-                    changed = changed or item[1] != REDACTED
-                    item = kind((item[0], REDACTED))
-                new = item
-                if secret:
+                key, new, secret = at, item, False
+                if isinstance(at, str):
+                    key, secret = self._name(at) if len(at) < 100 else self._classify(at)
+                    if key in target:  # two keys that held secrets
+                        key = f"{key} ({len(target) + 1})"
+                elif isinstance(at, bytes):
+                    secret = self._hides(at)
+                if secret or at in beside:
                     new = REDACTED
-                    changed = changed or item != REDACTED
-                elif kind is str:
-                    if found(item):
-                        new = self._text(item, depth)
-                        changed = changed or new != item
-                elif isinstance(item, dict):
-                    new = {}
-                    todo.append((item, new))
-                elif isinstance(item, (list, tuple)):
-                    new = [None] * len(item)
-                    todo.append((item, new))
+                elif isinstance(item, str):
+                    new = self._text(item, depth)
+                elif isinstance(item, dict | list | tuple):
+                    new = {} if isinstance(item, dict) else [None] * len(item)
+                    todo.append((item, new, not mapping))
                     if isinstance(item, tuple):
                         tuples.append((target, key, new))
                 elif isinstance(item, bytes):
                     new = self.redact_body(item, None)
-                    changed = changed or new != item
-                elif isinstance(item, str):
-                    new = self._text(item, depth)
-                    changed = changed or new != item
+                else:
+                    target[key] = item
+                    continue
                 target[key] = new
+                changed = changed or key != at or (new != item and not isinstance(new, dict | list))
         for target, key, filled in reversed(tuples):
             target[key] = tuple(filled)
         return root[""], changed
