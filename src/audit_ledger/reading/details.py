@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit_ledger.reading.runs import RunRow
-from audit_ledger.store.database import translated
 
 
 @dataclass(frozen=True)
@@ -42,18 +41,17 @@ STARTED = "recorded_by, scheduled_for, parameters, actor, host, process_id, code
 
 def details(run: RunRow) -> Details:
     """All that is known of a run."""
-    with translated(run.database), run.database.get_connection() as conn:
-        started = conn.execute(f"SELECT {STARTED} FROM run_started WHERE position = %s", [run.id]).fetchone()
-        counted = conn.execute(
-            "SELECT operation, count(*) AS n FROM data_ingestion_run_records"
-            " WHERE data_ingestion_run_id = %s GROUP BY operation",
-            [run.id],
-        ).fetchall()
-        ends = conn.execute(
-            "SELECT id, status, message, created_at FROM data_ingestion_run_ends"
-            " WHERE data_ingestion_run_id = %s AND NOT first ORDER BY id",
-            [run.id],
-        ).fetchall()
+    started = run.database.query(f"SELECT {STARTED} FROM run_started WHERE position = %s", [run.id])
+    counted = run.database.query(
+        "SELECT operation, count(*) AS n FROM data_ingestion_run_records"
+        " WHERE data_ingestion_run_id = %s GROUP BY operation",
+        [run.id],
+    )
+    ends = run.database.query(
+        "SELECT id, status, message, created_at FROM data_ingestion_run_ends"
+        " WHERE data_ingestion_run_id = %s AND NOT first ORDER BY id",
+        [run.id],
+    )
     recorded = {"created": 0, "updated": 0, "skipped": 0} | {row["operation"]: row["n"] for row in counted}
     found = [
         Discrepancy("counts", f"declared {declared} {operation}, recorded {recorded[operation]}")
@@ -72,4 +70,4 @@ def details(run: RunRow) -> Details:
         )
         for row in ends
     ]
-    return Details(run, started or {}, recorded, found)
+    return Details(run, dict(started[0]), recorded, found)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from psycopg import sql
 
 from audit_ledger.errors import InvalidValue
-from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import Database
 
 T = TypeVar("T")
 
@@ -89,5 +89,4 @@ class Query(Generic[T]):
                 parts.append(sql.SQL(f", id {direction}"))
         if ordered and self.most is not None:
             parts.append(sql.SQL("LIMIT {}").format(sql.Literal(self.most)))
-        with translated(self.database), self.database.get_connection() as conn:
-            return conn.execute(sql.SQL(" ").join(parts), params).fetchall()
+        return self.database.query(sql.SQL(" ").join(parts), params)

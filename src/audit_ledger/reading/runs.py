@@ -8,7 +8,7 @@ from uuid import UUID
 from audit_ledger.errors import AmbiguousRun, InvalidValue, UnknownRun
 from audit_ledger.reading.query import Query
 from audit_ledger.reading.when import since
-from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import Database
 
 Status = Literal["running", "completed", "failed"]
 
@@ -249,13 +249,12 @@ class Touch:
 
 def provenance(database: Database, record_type: str, record_id: str | int | UUID) -> list[Touch]:
     """Which runs touched a record, when and how, newest first. `created_at` is when that was recorded."""
-    with translated(database), database.get_connection() as conn:
-        rows = conn.execute(
-            "SELECT t.record_type, t.record_id, t.operation, r.run_id, r.task_name, r.data_source, r.status,"
-            "       r.started_at, t.created_at, t.id"
-            "  FROM data_ingestion_run_records t"
-            "  JOIN data_ingestion_runs r ON r.id = t.data_ingestion_run_id"
-            " WHERE t.record_type = %s AND t.record_id = %s ORDER BY t.id DESC",
-            [record_type, str(record_id)],
-        ).fetchall()
+    rows = database.query(
+        "SELECT t.record_type, t.record_id, t.operation, r.run_id, r.task_name, r.data_source, r.status,"
+        "       r.started_at, t.created_at, t.id"
+        "  FROM data_ingestion_run_records t"
+        "  JOIN data_ingestion_runs r ON r.id = t.data_ingestion_run_id"
+        " WHERE t.record_type = %s AND t.record_id = %s ORDER BY t.id DESC",
+        [record_type, str(record_id)],
+    )
     return [Touch(**row) for row in rows]

@@ -6,7 +6,7 @@ from typing import Literal
 from uuid import UUID
 
 from audit_ledger.reading.runs import RunRow, Runs
-from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import Database
 from audit_ledger.store.sql import projection_files
 
 
@@ -57,16 +57,14 @@ class Status:
 def status(database: Database, place: str) -> Status:
     """Where the ledger is and how far it goes."""
     ours = {file.name: file.sha256 for file in projection_files()}
-    with translated(database), database.get_connection() as conn, conn.transaction():
-        head = conn.execute(
-            "SELECT o.id AS ledger_id, o.created_at, h.position,"
-            "       nullif(h.recorded_at, '-infinity') AS recorded_at,"
-            "       (SELECT recorded_at FROM events WHERE position = 1) AS first_recorded_at,"
-            "       (SELECT count(*) FROM set_aside) AS set_aside"
-            "  FROM origin o, head h"
-        ).fetchone()
-        assert head is not None  # both tables have one row
-        models = conn.execute("SELECT * FROM progress ORDER BY ordinal").fetchall()
+    (head,) = database.query(
+        "SELECT o.id AS ledger_id, o.created_at, h.position,"
+        "       nullif(h.recorded_at, '-infinity') AS recorded_at,"
+        "       (SELECT recorded_at FROM events WHERE position = 1) AS first_recorded_at,"
+        "       (SELECT count(*) FROM set_aside) AS set_aside"
+        "  FROM origin o, head h"
+    )
+    models = database.query("SELECT * FROM progress ORDER BY ordinal")
     return Status(
         **head,
         place=place,

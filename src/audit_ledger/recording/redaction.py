@@ -24,14 +24,14 @@ in strings and percent-encoding in queries are opened, four deep. Twice redacted
 
 The mark in user information has no brackets: a URL with brackets there cannot be parsed. Not
 covered yet: multipart forms, XML elements, compressed bodies, personal data.
-"""  # noqa: E501
+"""
 
 import base64
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote, unquote, unquote_plus
 
@@ -60,6 +60,8 @@ _GLUED = tuple(_table("access key, api key, passwd, password, private key, secre
 _QUERY_NAMES = _table("app id, code, device code, key")
 _LINES = ("authorization", "cookie", "connectionstring", "passphrase")  # run to the line's end
 _SHAPES = (("name", "value"), ("key", "value"), ("Name", "Value"), ("Key", "Value"))
+_SECRET = _NAMES | _QUERY_NAMES | {*_GLUED}
+_STEMS = re.compile("|".join(n for n in _SECRET if not any(m in n for m in _SECRET - {n})))
 _SEPARATORS = str.maketrans("", "", " _-.+")
 _PROSE = _table("auth, authentication, authorization, bond, bonds, scheme, share, shares, token")
 
@@ -99,7 +101,7 @@ _TRIGGER = re.compile(
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
 _USER = re.compile(
     r"""
-    ( : (?P<http> (?<=http:) | (?<=https:) )?+ (?: \\?/ ){2} )
+    ( : (?P<http> (?<=(?i:http):) | (?<=(?i:https):) )?+ (?: \\?/ ){2} )
     (?: [^\s/?\#"'<>:\[]*+ : (?: [^\s/?\#"'<>@]*+ @ )++  # user:password@ up to the last @,
       | [^\s/?\#"'<>:\[]*+ : (?! \d{0,5} (?: [\s/?\#"'<>] | \Z ) ) [^\s"'<>@]{0,100}+ @  # or raw /
       | (?(http) [^\s/?\#"'<>@:\[]++ @ | (?!) ) )
@@ -112,7 +114,7 @@ _NAME = re.compile(
     r"""
     (?<![\w.%\\-]) (?P<option> --?[A-Za-z][\w-]*+ ) ["'`]?+ (?: = | ,?+[ ]++ ) (?!-)
   | (?: (?<![\w.%\\-]) | (?<=\\[nrt]) ) (?P<name> [\w.%-]++ (?: [ ](?=[^\W\d])[\w.%-]++ )?+ )
-    (?P<close> \\*+["'`]?+ ) \]?+ [ \t]{0,8}+ (?P<sep> :(?!:|//) | :?+=(?!=)>?+ ) [ \t]{0,8}+
+    \]?+ (?P<close> \\*+["'`]?+ ) \]?+ [ \t]{0,8}+ (?P<sep> :(?!:|//) | :?+=(?!=)>?+ ) [ \t]{0,8}+
 """,
     re.VERBOSE,
 )
@@ -137,7 +139,6 @@ _BRACKET = re.compile(r"""\n|[(\[{]|[)\]}]|"(?:[^"\\\n]|\\.)*+"?+|'(?:[^'\\\n]|\
 _SCHEME = re.compile(r"(?i:bearer|basic|digest|token|apikey|negotiate)[ ]++(?=[^\s,;])")
 _CREDENTIAL = re.compile(r"(?<![A-Za-z0-9])((?i:bearer|basic)[ ]++)([\w.~+/=-]++)", re.ASCII)
 _TEXTUAL = re.compile(r"text/|application/.*(?:json|xml|form|javascript)")
-_WIDE = re.compile(r"charset=\W?(utf-?(?:16|32)(?:-?[bl]e)?)")
 
 
 def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
@@ -161,11 +162,8 @@ def _unquoted(text: str, start: int) -> int:
     """The end of a value without quotes: a word, with the calls and subscripts in it."""
     end, before = _past(_SCHEME, text, start), -1
     while before < end < len(text):
-        before = end
-        if text[end] in "([{":
-            end = _balanced(text, end, one_line=end > start)
-        else:
-            end = _past(_RUN, text, end)
+        before, opened = end, text[end] in "([{"
+        end = _balanced(text, end, one_line=end > start) if opened else _past(_RUN, text, end)
     return end
 
 
@@ -196,7 +194,7 @@ def _credential(match: re.Match[str]) -> str:
         except ValueError:
             return match[0]
         return scheme + REDACTED if ":" in plain and plain.isprintable() else match[0]
-    around = text[: match.start()][-1:] + text[match.end() : match.end() + 1]
+    around = text[match.start() - 1 : match.start()] + text[match.end() : match.end() + 1]
     alone = scheme[0] == "B" and not around.strip("\"'") and word.lower() not in _PROSE
     mixed = len(word) >= 6 and re.search(r"\d", word) and re.search("[A-Za-z]", word)
     return scheme + REDACTED if alone or mixed or len(word) >= 20 else match[0]
@@ -213,17 +211,10 @@ class Redactor:
 
     extra_names: tuple[str, ...] = ()
     extra_patterns: tuple[str, ...] = ()
-    _name: Callable[[str], tuple[str, bool]] = field(init=False, repr=False, compare=False)
-    _stems: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_name", lru_cache(4096)(self._classify))
-        stems: list[str] = []  # one of these is in every secret name
-        names = {*_NAMES, *_QUERY_NAMES, *_GLUED, *map(_squash, self.extra_names)}
-        for name in sorted(names, key=len):
-            if not any(stem in name for stem in stems):
-                stems.append(name)
-        object.__setattr__(self, "_stems", re.compile("|".join(map(re.escape, stems))))
+    @cached_property
+    def _name(self) -> Callable[[str], tuple[str, bool]]:
+        return lru_cache(4096)(self._classify)
 
     def redact(self, value: JsonValue) -> JsonValue:
         """A copy of a JSON-like tree without its secrets; the tree itself is left alone."""
@@ -243,11 +234,10 @@ class Redactor:
     def redact_body(self, body: bytes, media_type: str | None) -> bytes:
         """The body of an HTTP message without secrets; the very same bytes if it holds none."""
         kind = (media_type or "").strip().lower()
-        wide, mark = _WIDE.search(kind), body.startswith((b"\xff\xfe", b"\xfe\xff"))
-        encoding = wide[1] if wide else "utf-16" if mark else "utf-8"
+        encoding = "utf-16" if body.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
         try:
             text = body.decode(encoding)
-        except (LookupError, ValueError):
+        except UnicodeDecodeError:
             encoding = "latin-1"  # whatever it is, its ASCII is found and its bytes are kept
             text = body.decode(encoding)
             if not _TEXTUAL.match(kind):
@@ -261,14 +251,13 @@ class Redactor:
     def _classify(self, name: str) -> tuple[str, bool]:
         """The name without secret values in it, and whether it is the name of a secret."""
         names = _NAMES.union(map(_squash, self.extra_names))
-        clean, tail = self._text(name, _DEPTH), ""
-        for form in (name, clean):
+        clean = self._text(name, _DEPTH)
+        for form in {name, clean}:
             tail = ""
             for word in reversed(_WORDS.findall(unquote(form[-100:]))):
-                if tail or not word.isdigit():
-                    tail = word.lower() + tail
-                    if tail in names:
-                        return clean, True
+                tail = word.lower() + tail if tail or not word.isdigit() else ""
+                if tail in names:
+                    return clean, True
             if tail.endswith(_GLUED):
                 return clean, True
         return clean, False
@@ -303,7 +292,7 @@ class Redactor:
                 return f"{name}={REDACTED if value else ''}"
             plain = unquote_plus(value)
             clean = self._text(plain, depth - 1) if depth and plain != value else plain
-            return match[0] if clean == plain else f"{name}={quote(clean, safe='[]')}"
+            return match[0] if clean == plain else f"{name}={quote(clean, safe='[]', errors='surrogatepass')}"
 
         return _PAIR.sub(pair, query)
 
@@ -316,7 +305,7 @@ class Redactor:
                 return document
         text = self._values(text)
         lower = text.lower()
-        if "%" in text or self._stems.search(lower.translate(_SEPARATORS)):
+        if self.extra_names or "%" in text or _STEMS.search(lower.translate(_SEPARATORS)):
             text = _QUERY.sub(lambda m: m[1] + self._pairs(m[2], depth), text)
             text = self._named(text)
         return _CREDENTIAL.sub(_credential, text) if "earer " in lower or "asic " in lower else text
@@ -356,7 +345,7 @@ class Redactor:
         """A redacted copy, and whether it differs; without recursion, for trees of any depth."""
         root: dict[Any, Any] = {}
         todo: list[tuple[Any, Any, bool]] = [({"": value}, root, False)]
-        tuples: list[tuple[Any, Any, list[Any]]] = []  # filled as lists, frozen from the inside out
+        tuples: list[tuple[Any, Any, Any]] = []  # filled as lists, frozen from the inside out
         changed = False
         while todo:
             source, target, listed = todo.pop()

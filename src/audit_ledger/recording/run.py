@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -72,7 +72,8 @@ class Run:
         source: Where the data comes from.
         parameters: What it runs with, without secrets.
         started_at: When it started, by this machine's clock, in UTC.
-        result: What it brought, once it has ended: as declared, else as counted by the ledger.
+        result: What it brought, once it has ended: as declared, else as counted by the ledger, else,
+            where the read models could not follow in time, as counted by the run itself.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Run:
         self._ended = False
         self._lock = threading.Lock()
         self._declared: dict[str, int] = {}
+        self._tally: Counter[str] = Counter()
         self._dates: dict[str, date] = {}
         self._recent: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         started = RunStarted.of(
@@ -153,6 +155,8 @@ class Run:
         event = RecordIngested.of(
             occurred_at=self.now, operation=operation, record_id=record_id, record_type=record_type
         )
+        with self._lock:
+            self._tally[operation] += 1
         self._outbox.add(
             Pending(event, {} if content is None else {"content": contents.record_content(content)})
         )
@@ -203,6 +207,7 @@ class Run:
             for event, body in batch:
                 with self._lock:
                     operation, commitment = self._compare(event, body, known)
+                    self._tally[operation or "updated"] += 1
                 result[event.record_id] = operation
                 if commitment is None:
                     self._outbox.add(Pending(event, {"content": body}))
@@ -299,8 +304,7 @@ class Run:
             RunEnded: the run is over already.
         """
         self._check_open()
-        self._end(RunCompleted.of(**self._reached()))
-        counts = self.result or Counts()
+        counts = self._end(RunCompleted.of(**self._reached()))
         log.info("✅ %s completed: %d new, %d updated", self.task, counts.created, counts.updated)
 
     def fail(self, error: BaseException | str) -> None:
@@ -336,12 +340,13 @@ class Run:
         milliseconds = (now - self.started_at) // timedelta(milliseconds=1)
         return {"occurred_at": now, "duration_ms": milliseconds, **self._declared, **self._dates}
 
-    def _end(self, event: RunCompleted | RunFailed) -> None:
+    def _end(self, event: RunCompleted | RunFailed) -> Counts:
         self._ended = True
         self._outbox.close(Pending(event))
         if self._outbox.failure is not None:
             raise self._recording_error(self._outbox.failure)
-        self.result = self._counted()
+        self.result = self._counted() or self._own_count()
+        return self.result
 
     def _counted(self) -> Counts | None:
         """What the read models made of the run, once they have reached its end."""
@@ -367,6 +372,10 @@ class Run:
             return None
         log.warning("run %s is recorded; the read models are behind and follow later", self.id)
         return None
+
+    def _own_count(self) -> Counts:
+        touched = {"fetched": sum(self._tally.values()), **self._tally}
+        return Counts(**(touched | self._declared))
 
     def _recording_error(self, failure: BaseException) -> RecordingError:
         file = self._outbox.file

@@ -12,6 +12,7 @@ import psycopg
 import tenacity
 from eventsourcing.postgres import ConnectionPool, PostgresDatastore
 from psycopg import Connection, sql
+from psycopg.abc import Params
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
@@ -80,7 +81,7 @@ class Database(PostgresDatastore):
             max_size=8,
             open=False,
             configure=self._configure,
-            check=ConnectionPool.check_connection,
+            num_workers=1,
             timeout=settings.connect_timeout,
             reconnect_timeout=settings.connect_timeout,
             name=f"audit-ledger {name}",
@@ -90,6 +91,18 @@ class Database(PostgresDatastore):
         """Look the library's composite types up, for those recorders that send them; ours does not."""
         if self.composite_types:
             super().register_type_adapters()
+
+    def query(self, statement: str | sql.SQL | sql.Composed, params: Params | None = None) -> list[DictRow]:
+        """The rows of a reading statement; a connection that was lost meanwhile is replaced.
+
+        Raises:
+            LedgerError: the database refused, or does not answer.
+        """
+        with translated(self):
+            for attempt in retrying(self.settings.retry_for):
+                with attempt, self.get_connection() as conn:
+                    return conn.execute(statement, params).fetchall()
+        raise AssertionError  # an attempt returns or raises
 
     def _configure(self, conn: Connection[DictRow]) -> None:
         configure(conn, self.name, self.settings)

@@ -42,7 +42,7 @@ class Ready:
     Attributes:
         ledger_id: The ledger's identity.
         user: The role that is connected.
-        may_write: Whether it may append events.
+        may_write: Whether it may append events here: it has the right, and this is no standby.
     """
 
     ledger_id: UUID
@@ -136,7 +136,7 @@ def check(conn: psycopg.Connection[Any], name: str) -> Ready:
         here = cursor.execute(
             sql.SQL(
                 "SELECT (SELECT id FROM {origin}), coalesce(max(number), -1),"
-                " has_table_privilege({events}, 'INSERT') FROM {migrations}"
+                " has_table_privilege({events}, 'INSERT') AND NOT pg_is_in_recovery() FROM {migrations}"
             ).format(
                 origin=sql.Identifier(name, "origin"),
                 events=f'"{name}".events',

@@ -1,0 +1,98 @@
+"""Every example in the README and in docs/ runs, and prints what the page says.
+
+In a page, ```python blocks are executed one after the other; in ```console blocks each line that
+begins with `$ ` is a command, and what follows is what it prints (stdout and stderr), where `…` stands for
+anything. A page has a ledger of its own, an empty folder to work in, and files made by
+```toml / ```python blocks whose first line is `# file: NAME`. `<!-- skip: next "reason" -->` skips a block.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sybil import Document, Example, Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAME = re.compile(r"\A# file: (\S+)\n")
+
+
+def write_file(example: Example) -> bool:
+    """Write the block to the file that its first line names, if it names one."""
+    named = NAME.match(example.parsed)
+    if named:
+        Path(named[1]).write_text(example.parsed)
+    return named is not None
+
+
+class Python(PythonCodeBlockParser):
+    """```python: a file, or code to execute."""
+
+    def evaluate(self, example: Example) -> str | None:
+        if not write_file(example):
+            super().evaluate(example)
+        return None
+
+
+def console(example: Example) -> str | None:
+    """```console: run each command and compare what it prints."""
+    for part in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
+        lines = part.split("\n")
+        command = lines.pop(0)
+        while command.endswith("\\"):
+            command += "\n" + lines.pop(0)
+        expected = "\n".join(lines).strip()
+        result = subprocess.run(
+            ["bash", "-c", command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        pattern = re.escape(expected).replace("…", ".*?")
+        actual = "\n".join(line.rstrip() for line in result.stdout.strip().split("\n"))
+        if not re.fullmatch(pattern, actual, flags=re.DOTALL):
+            return f"$ {command}\n--- expected\n{expected}\n--- printed\n{actual}"
+    return None
+
+
+def toml(example: Example) -> str | None:
+    """```toml: a file."""
+    return None if write_file(example) else "a toml block names its file: # file: ledger.toml"
+
+
+PARSERS = [
+    Python(),
+    CodeBlockParser(language="console", evaluator=console),
+    CodeBlockParser(language="toml", evaluator=toml),
+    SkipParser(),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_example_runs_and_prints_what_the_page_says(
+    page: Path, url: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIT_LEDGER_URL", url)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("AUDIT_LEDGER_CONFIG", raising=False)
+    monkeypatch.chdir(home)
+    document: Document = Sybil(PARSERS).parse(page)
+    for example in document.examples():
+        example.evaluate()
+
+
+def test_no_page_links_to_a_file_that_is_not_there() -> None:
+    missing = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert missing == []
