@@ -144,13 +144,8 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         self, after: int = 0, upto: int | None = None, types: Sequence[str] = ()
     ) -> Iterator[RecordedEvent]:
         """Stream the events of a range of positions, (after, upto], in order, in constant memory."""
-        return self._pages(
-            "position",
-            after,
-            upto,
-            "%(types)s = '{}' OR type = ANY(%(types)s)",
-            {"types": list(types)},
-        )
+        where = "type = ANY(%(types)s::text[])" if types else "true"
+        return self._pages("position", after, upto, where, {"types": list(types)})
 
     def read_stream(
         self, stream_id: UUID, after: int = 0, upto: int | None = None
