@@ -7,6 +7,7 @@
 CREATE TABLE progress (
     projection text        NOT NULL,
     ordinal    integer     NOT NULL,
+    stages     text[]      NOT NULL,
     position   bigint      NOT NULL DEFAULT 0,
     sha256     text        NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -15,6 +16,7 @@ CREATE TABLE progress (
 COMMENT ON TABLE  progress            IS 'How far each projection has read.';
 COMMENT ON COLUMN progress.projection IS 'The projection''s name, that of its file.';
 COMMENT ON COLUMN progress.ordinal    IS 'Its turn: a projection comes after those it reads.';
+COMMENT ON COLUMN progress.stages     IS 'What its file holds: fold, or fold and finish.';
 COMMENT ON COLUMN progress.position   IS 'Position of the last event that it has folded.';
 COMMENT ON COLUMN progress.sha256     IS 'SHA-256 of the file that made it, hexadecimal.';
 COMMENT ON COLUMN progress.updated_at IS 'When it moved last, by the database clock.';
@@ -43,7 +45,7 @@ DECLARE
 BEGIN
     FOR step IN
         SELECT format('SELECT %I($1, $2)', stage || '_' || projection)
-          FROM progress, unnest(ARRAY['fold', 'finish']) WITH ORDINALITY AS s(stage, turn)
+          FROM progress, unnest(stages) WITH ORDINALITY AS s(stage, turn)
          WHERE position = after_position
          ORDER BY turn, ordinal
     LOOP

@@ -282,9 +282,9 @@ def install_projection(cursor: Cursor, file: SqlFile, ordinal: int) -> None:
     `:after` and `:upto` in the fold are the bounds of the range, (after, upto].
     """
     cursor.execute(file.blocks["ddl"].encode(), prepare=False)
-    for stage in ("fold", "finish"):
-        body = file.blocks.get(stage, "")
-        body = re.sub(r":(after|upto)\b", r"\1_position", body)
+    stages = [stage for stage in ("fold", "finish") if stage in file.blocks]
+    for stage in stages:
+        body = re.sub(r":(after|upto)\b", r"\1_position", file.blocks[stage])
         cursor.execute(
             sql.SQL(
                 "CREATE FUNCTION {}(after_position bigint, upto_position bigint) RETURNS void"
@@ -292,8 +292,8 @@ def install_projection(cursor: Cursor, file: SqlFile, ordinal: int) -> None:
             ).format(sql.Identifier(f"{stage}_{file.name}"), sql.Literal(f"BEGIN\n{body}END"))
         )
     cursor.execute(
-        "INSERT INTO progress (projection, ordinal, sha256) VALUES (%s, %s, %s)",
-        [file.name, ordinal, file.sha256],
+        "INSERT INTO progress (projection, ordinal, stages, sha256) VALUES (%s, %s, %s, %s)",
+        [file.name, ordinal, stages, file.sha256],
     )
 
 
