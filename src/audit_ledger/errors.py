@@ -1,7 +1,7 @@
 """Every exception that audit-ledger raises, under one base.
 
     LedgerError
-    ├── InvalidValue (also ValueError)   an argument that cannot be recorded; names the field
+    ├── InvalidValue (also ValueError)   an argument that cannot be used; names the field
     ├── ConfigurationError               the environment or ledger.toml is wrong
     ├── ServerError                      the embedded server cannot be set up, started or stopped
     ├── Unreachable                      no database answers at the URL
@@ -59,10 +59,10 @@ class LedgerError(Exception):
 
 
 class InvalidValue(LedgerError, ValueError):
-    """An argument that cannot be recorded. `field` names it, with its path inside a document."""
+    """An argument that cannot be used. `field` names it, with its path inside a document."""
 
     def __init__(self, field: str, *, expected: str, actual: str, remedy: str | None = None) -> None:
-        super().__init__(f"{field} cannot be recorded", expected=expected, actual=actual, remedy=remedy)
+        super().__init__(f"{field} cannot be used", expected=expected, actual=actual, remedy=remedy)
         self.field = field
 
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     buffer_bytes: int = Field(8 << 20, ge=1 << 16, description="bytes a run may hold unsent")
     actor: str | None = Field(None, description="who runs the scripts; default: the system user")
     code_version: str | None = Field(None, description="version of the scripts, e.g. a commit")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        """Cron and TOML do not expand `~`, and a script may change its working directory."""
+        return home.expanduser().absolute()
 
     @classmethod
     def settings_customise_sources(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import unittest
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sybil import Document, Example, Sybil
@@ -37,7 +38,9 @@ PYTHON = PythonEvaluator()
 
 def python(example: Example) -> str | None:
     """```python: a file, or code to execute."""
-    return None if write_file(example) else PYTHON(example)
+    if not write_file(example):
+        PYTHON(example)
+    return None
 
 
 def console(example: Example) -> str | None:
@@ -68,7 +71,7 @@ def toml(example: Example) -> str | None:
     return None if write_file(example) else "a toml block names its file: # file: ledger.toml"
 
 
-PARSERS = [
+PARSERS: list[Any] = [
     CodeBlockParser(language="python", evaluator=python),
     CodeBlockParser(language="console", evaluator=console),
     CodeBlockParser(language="toml", evaluator=toml),
@@ -78,9 +81,9 @@ PARSERS = [
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_every_example_runs_and_prints_what_the_page_says(
-    page: Path, url: str, home: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, admin_url: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AUDIT_LEDGER_URL", url)
+    monkeypatch.setenv("AUDIT_LEDGER_URL", admin_url)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("AUDIT_LEDGER_CONFIG", raising=False)

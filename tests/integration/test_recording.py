@@ -71,10 +71,12 @@ def test_a_record_larger_than_the_buffer_still_passes(url: str) -> None:
 
 def test_threads_share_a_run(ledger: Ledger) -> None:
     with ledger.run("t", "s") as run:
-        threads = [
-            threading.Thread(target=lambda k=k: [run.record("X", f"{k}-{n}", "created") for n in range(200)])
-            for k in range(8)
-        ]
+
+        def record(thread: int) -> None:
+            for number in range(200):
+                run.record("X", f"{thread}-{number}", "created")
+
+        threads = [threading.Thread(target=record, args=[number]) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -380,14 +382,15 @@ def test_a_run_that_cannot_be_recorded_does_not_begin(
 def test_a_run_cannot_be_used_after_its_end(ledger: Ledger) -> None:
     with ledger.run("t", "s") as run:
         pass
-    for use in (
+    uses: list[Callable[[], object]] = [
         lambda: run.record("X", 1, "created"),
         lambda: run.ingest("X", 1, {}),
         lambda: run.api_call(endpoint="e"),
         lambda: run.counts(fetched=1),
         run.complete,
         run.flush,
-    ):
+    ]
+    for use in uses:
         with pytest.raises(RunEnded):
             use()
 
@@ -403,6 +406,26 @@ def test_a_forked_child_cannot_write_its_parents_run(ledger: Ledger, admin: Admi
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert types(admin) == ["RunStarted", "RunCompleted"]
+
+
+@pytest.mark.parametrize("prefix", ["", " ", "xyz", "12345678-1234-1234-1234-123456789abcd"])
+def test_a_run_id_that_is_none_is_refused(ledger: Ledger, prefix: str) -> None:
+    with ledger.run("t", "s"):
+        pass
+    with pytest.raises(InvalidValue, match="run id"):
+        ledger.find_run(prefix)
+
+
+@pytest.mark.parametrize("since", ["soon", "999999w", "0001-01-01T00:00+14:00", "2025-12-24T09:00"])
+def test_a_since_that_is_no_instant_is_refused(ledger: Ledger, since: str) -> None:
+    with pytest.raises(InvalidValue, match="since"):
+        ledger.runs.started_since(since)
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800"])
+def test_a_question_that_the_database_cannot_hold_is_refused(ledger: Ledger, text: str) -> None:
+    with pytest.raises(InvalidValue, match="the question"):
+        ledger.provenance("X", text)
 
 
 def test_an_unknown_run_and_an_ambiguous_prefix_are_named(ledger: Ledger) -> None:

@@ -71,3 +71,29 @@ def details(run: RunRow) -> Details:
         for row in ends
     ]
     return Details(run, dict(started[0]), recorded, found)
+
+
+TOP = 20
+"""So many kinds of rows are told, the most frequent first."""
+
+
+def summary(run: RunRow) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The most frequent kinds of records and of calls of a run.
+
+    Returns:
+        Rows of record_type, operation, records; and rows of http_status_code (None: no answer),
+        calls, duration_ms (in sum).
+    """
+    records = run.database.query(
+        "SELECT record_type, operation, count(*) AS records FROM data_ingestion_run_records"
+        " WHERE data_ingestion_run_id = %s GROUP BY record_type, operation"
+        " ORDER BY records DESC, record_type, operation LIMIT %s",
+        [run.id, TOP],
+    )
+    calls = run.database.query(
+        "SELECT http_status_code, count(*) AS calls, sum(duration_ms)::bigint AS duration_ms"
+        "  FROM api_call_logs WHERE data_ingestion_run_id = %s GROUP BY http_status_code"
+        " ORDER BY calls DESC, http_status_code LIMIT %s",
+        [run.id, TOP],
+    )
+    return records, calls

@@ -1,7 +1,8 @@
 """The read models of runs, as questions: which runs, which records, which calls."""
 
+import re
 from dataclasses import dataclass, field, fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -150,11 +151,11 @@ class Runs(Query[RunRow]):
 
     def started_since(self, when: datetime | timedelta | str) -> "Runs":
         """Started at or after an instant (with a time zone), or within a span until now ("24h")."""
-        return self.where("started_at >= {when}", when=since(when).astimezone(UTC))
+        return self.where("started_at >= {when}", when=since(when))
 
     def completed_since(self, when: datetime | timedelta | str) -> "Runs":
         """Completed at or after an instant (with a time zone), or within a span until now ("24h")."""
-        return self.where("completed_at >= {when}", when=since(when).astimezone(UTC))
+        return self.where("completed_at >= {when}", when=since(when))
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,9 @@ def find_run(database: Database, run_id: UUID | str) -> RunRow:
         InvalidValue: not hexadecimal digits.
     """
     digits = str(run_id).strip().lower().replace("-", "")
-    try:
-        low, high = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
-    except ValueError as error:
-        raise InvalidValue("run id", expected="a UUID, or its first digits", actual=repr(run_id)) from error
+    if not re.fullmatch("[0-9a-f]{1,32}", digits):
+        raise InvalidValue("run id", expected="a UUID, or its first digits", actual=f"{run_id!r:.80}")
+    low, high = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
     found = Runs(database).where("run_id BETWEEN {low} AND {high}", low=low, high=high).limit(4).all()
     if not found:
         raise UnknownRun(f"no run has the id {run_id}", remedy="list the runs: audit-ledger runs")

@@ -34,6 +34,11 @@ def describe(error: BaseException | str) -> dict[str, Any]:
     }
 
 
+def plain(text: str) -> str:
+    """Text fit for a line of a log or a terminal: no line breaks, no control characters."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def _message(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"exit status {error.code}"

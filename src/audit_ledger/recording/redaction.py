@@ -56,7 +56,9 @@ _NAMES = _table("""
     saml response, secret, secrets, secret key, security pin, session id, session key,
     shared access key, shared key, sig, signature, signing key, subscription key, token, user pin
 """)
-_GLUED = tuple(_table("access key, api key, passwd, password, private key, secret, sessid, token"))
+_GLUED = tuple(
+    _table("access key, api key, passwd, password, private key, secret, sessid, session id, token")
+)
 _QUERY_NAMES = _table("app id, code, device code, key")
 _LINES = ("authorization", "cookie", "connectionstring", "passphrase")  # run to the line's end
 _SHAPES = (("name", "value"), ("key", "value"), ("Name", "Value"), ("Key", "Value"))
@@ -77,7 +79,7 @@ _VALUES = (
     (r"(?<=hooks\.slack\.com/)services/", r"[\w/-]++"),
     ("[rs]k_(?:live|test)_", r"[A-Za-z0-9]{10,}+"),  # Stripe
     ("whsec_", r"[A-Za-z0-9+/=]{16,}+"),
-    ("AIz", r"a[\w-]{35}"),  # Google
+    ("AIz", r"a[\w-]{35,}+"),  # Google
     (r"ya29\.", r"[\w-]{20,}+"),
     ("GOCSPX-", r"[\w-]{20,}+"),
     ("sk-", r"(?:(?:ant|proj|svcacct|admin|or|lf)-[\w-]{20,}+|[A-Za-z0-9_]{20,}+)"),  # OpenAI …
@@ -95,15 +97,15 @@ _VALUE = re.compile(
 )
 # A text without any of this is left at once; the colons of times and URLs do not count.
 _TRIGGER = re.compile(
-    r"=|:(?!//|(?<=\d[ T]\d\d:)[0-5]\d|(?<=\d\d:\d\d:)[0-5]\d)|@|\\(?=u00)|B(?i:earer|asic) "
+    r"=|\[(?=\s*\")|:(?!//|(?<=\d[ T]\d\d:)[0-5]\d|(?<=\d\d:\d\d:)[0-5]\d)|@|\\(?=u00)|B(?i:earer|asic) "
     r"|b(?i:earer|asic) |-(?:(?<![\w.%\\-]-)|(?<=--)(?<![\w.%\\-]--))[A-Za-z]|" + _ANCHOR.pattern
 )
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
 _USER = re.compile(
     r"""
     ( : (?P<http> (?<=(?i:http):) | (?<=(?i:https):) )?+ (?: \\?/ ){2} )
-    (?: [^\s/?\#"'<>:\[]*+ : (?: [^\s/?\#"'<>@]*+ @ )++  # user:password@ up to the last @,
-      | [^\s/?\#"'<>:\[]*+ : (?! \d{0,5} (?: [\s/?\#"'<>] | \Z ) ) [^\s"'<>@]{0,100}+ @  # or raw /
+    (?: [^\s/?\#"'<>:\[]*+ : (?! \d{0,5} (?: [\s/?\#"'<>] | \Z ) )  # user:password@, no port,
+        (?: (?: [^\s/?\#"<>@]*+ @ )++ | [^\s"'<>@]{0,100}+ @ )  # up to the last @, or past a raw slash
       | (?(http) [^\s/?\#"'<>@:\[]++ @ | (?!) ) )
 """,
     re.VERBOSE,
@@ -121,20 +123,22 @@ _NAME = re.compile(
 _QUOTED = re.compile(
     r"""
     (?P<open> [bBfFrRuU]{0,2}+ (?P<quote> \\*+["'`] ) )
-    (?: (?P=quote)(?P=quote) | (?!(?<!\\)(?P=quote))[^\n] )*+ (?P=quote)?+
+    (?: \[REDACTED\](?P=quote)
+      | (?: (?P=quote)(?P=quote) | (?!(?<!\\)(?P=quote))[^\n] )*+ (?P=quote)?+ )
 """,
     re.VERBOSE,
 )
 _RUN = re.compile(
     r"""(?:
     \[REDACTED\] | [^\s&"'`<>,;()\[\]{}\\\#] | \\(?!["'`]) | \#(?<!\[REDACTED\]\#)
-  | [,;](?! [\s,;] | \Z | [\w.-]{1,40}["']?[=:] ) | [)\]}](?! [\s,;:.)\]}"'`<>&] | \Z )
+  | [,;](?! [\s,;"'`{[] | \Z | [\w.-]{1,40}["']?[=:] ) | [)\]}](?! [\s,;:.)\]}"'`<>&] | \Z )
 )++""",
     re.VERBOSE,
 )
 _LINE = re.compile(r"(?:(?!\\[rn])[^\r\n])*+")
 _LINE_IN_QUOTES = re.compile(r"""[^\r\n"'\\]*+""")
-_ASSIGNED = re.compile(r"[ \t]{1,8}=[ \t]{0,8}")  # password: str = "x"
+# What goes on after a first word: auth=Bearer x, password: str = "x"
+_MORE = re.compile(r"(?i:(?<=[=:]bearer)|(?<=[=:]basic)|(?<=[=:]token))[ ]++|[ \t]{1,8}=[ \t]{0,8}")
 _BRACKET = re.compile(r"""\n|[(\[{]|[)\]}]|"(?:[^"\\\n]|\\.)*+"?+|'(?:[^'\\\n]|\\.)*+'?+""")
 _SCHEME = re.compile(r"(?i:bearer|basic|digest|token|apikey|negotiate)[ ]++(?=[^\s,;])")
 _CREDENTIAL = re.compile(r"(?<![A-Za-z0-9])((?i:bearer|basic)[ ]++)([\w.~+/=-]++)", re.ASCII)
@@ -158,13 +162,20 @@ def _balanced(text: str, start: int, *, one_line: bool) -> int:
     return len(text)
 
 
-def _unquoted(text: str, start: int) -> int:
-    """The end of a value without quotes: a word, with the calls and subscripts in it."""
-    end, before = _past(_SCHEME, text, start), -1
+def _word(text: str, start: int) -> int:
+    """The end of a word, with the calls and subscripts in it, or of a quoted string."""
+    end, before = _past(_QUOTED, text, start), -1
     while before < end < len(text):
         before, opened = end, text[end] in "([{"
         end = _balanced(text, end, one_line=end > start) if opened else _past(_RUN, text, end)
     return end
+
+
+def _words(text: str, start: int) -> int:
+    """The end of a value without quotes: a word; after a scheme or a type, the next one too."""
+    end = _word(text, _past(_SCHEME, text, start))
+    more = _past(_MORE, text, end)
+    return end if end in (start, more) else _word(text, more)
 
 
 def _value(text: str, name: re.Match[str]) -> tuple[int, str]:
@@ -179,9 +190,7 @@ def _value(text: str, name: re.Match[str]) -> tuple[int, str]:
         within = text[name.start() - 1 : name.start()] in ("'", '"')
         end = _past(_LINE_IN_QUOTES if within else _LINE, text, start)
     else:
-        end = _unquoted(text, start)
-    if colon and (assigned := _past(_ASSIGNED, text, end)) > end:
-        end = max(_past(_QUOTED, text, assigned), _unquoted(text, assigned))
+        end = _words(text, start)
     return end, quote + REDACTED + quote if end > start else ""
 
 
@@ -229,7 +238,7 @@ class Redactor:
         url = self._values(url)
         mark = re.search(r"[?#]", url)
         at = mark.start() if mark else len(url)
-        return self._named(url[:at] + self._pairs(url[at:], _DEPTH))
+        return self._named(url[:at]) + self._named(self._pairs(url[at:], _DEPTH))
 
     def redact_body(self, body: bytes, media_type: str | None) -> bytes:
         """The body of an HTTP message without secrets; the very same bytes if it holds none."""
@@ -277,12 +286,13 @@ class Redactor:
         parts, done, at = [], 0, 0
         while match := _NAME.search(text, at):
             at, before = match.end(), text[match.start() - 1 : match.start()]
-            if match["sep"] == ":" and before in ("/", "@"):
+            if match["sep"] == ":" and before in ("/", "@") and " " not in match[0]:
                 continue  # a host and its port, or the method of an API
-            if self._hides(match["option"] or match["name"]):
+            if at >= done and self._hides(match["option"] or match["name"]):
                 end, mark = _value(text, match)
-                parts += [text[done:at], mark]
-                done = at = end
+                if match.start() >= done:
+                    parts += [text[done:at], mark]
+                done = end  # a value that ends in a secret name ends with the value of that
         return "".join([*parts, text[done:]])
 
     def _pairs(self, query: str, depth: int) -> str:
@@ -299,7 +309,7 @@ class Redactor:
     def _text(self, text: str, depth: int) -> str:
         if not self.extra_patterns and _TRIGGER.search(text) is None:
             return text
-        if depth and text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
+        if depth and text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[", '"'):
             document = self._document(text, depth - 1)
             if document is not None:
                 return document
@@ -337,7 +347,7 @@ class Redactor:
         options = {
             at + 1
             for at, item in enumerate(source)
-            if isinstance(item, str) and item[:1] == "-" and self._hides(item)
+            if isinstance(item, str) and item[:1] == "-" and " " not in item and self._hides(item)
         }
         return options | {1} if pair else options
 

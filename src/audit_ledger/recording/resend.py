@@ -98,6 +98,7 @@ def read(path: Path, ledger_id: UUID) -> Iterator[Batch]:
         InvalidValue: it is not a resend file of this ledger, or a line of it is damaged.
         OSError: it cannot be read.
     """
+    number = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -106,7 +107,7 @@ def read(path: Path, ledger_id: UUID) -> Iterator[Batch]:
                     _check_header(row, path, ledger_id)
                 else:
                     yield _batch(row)
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
                 if isinstance(error, InvalidValue) and number == 1:
                     raise
                 raise InvalidValue(
@@ -115,6 +116,8 @@ def read(path: Path, ledger_id: UUID) -> Iterator[Batch]:
                     actual=f"{type(error).__name__}: {error}",
                     remedy="the lines before it were delivered; keep the file and report the damage",
                 ) from error
+    if number == 0:
+        raise InvalidValue(str(path), expected=FORMAT, actual="an empty file")
 
 
 def _check_header(row: dict[str, Any], path: Path, ledger_id: UUID) -> None:

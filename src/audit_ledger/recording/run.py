@@ -32,7 +32,7 @@ from audit_ledger.events import (
     storable,
 )
 from audit_ledger.recording import content as contents
-from audit_ledger.recording.failure import describe
+from audit_ledger.recording.failure import describe, plain
 from audit_ledger.recording.outbox import Outbox
 from audit_ledger.recording.redaction import redact, redact_url
 from audit_ledger.recording.resend import Pending, ResendFile
@@ -305,7 +305,7 @@ class Run:
         """
         self._check_open()
         counts = self._end(RunCompleted.of(**self._reached()))
-        log.info("✅ %s completed: %d new, %d updated", self.task, counts.created, counts.updated)
+        log.info("✅ %s completed: %d new, %d updated", plain(self.task), counts.created, counts.updated)
 
     def fail(self, error: BaseException | str) -> None:
         """End the run as failed; the `with` block does it for an exception.
@@ -316,7 +316,7 @@ class Run:
         """
         self._check_open()
         event = RunFailed.of(**self._reached(), **describe(error))
-        log.error("❌ %s failed: %s", self.task, event.message)
+        log.error("❌ %s failed: %s", plain(self.task), plain(event.message))
         self._end(event)
 
     @property

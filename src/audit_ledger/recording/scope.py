@@ -13,7 +13,7 @@ from audit_ledger.recording.run import Run
 
 log = logging.getLogger("audit_ledger")
 
-F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 
 class RunScope:
@@ -54,7 +54,7 @@ class RunScope:
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def __call__(self, function: F) -> F:
+    def __call__(self, function: Callable[..., R]) -> Callable[..., R]:
         """Decorate a function: each call is a run."""
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise InvalidValue(
@@ -75,14 +75,14 @@ class RunScope:
                 with RunScope(self._start) as run:
                     return await function(*args, **given(run, kwargs))
 
-            return cast("F", wrapped_async)
+            return cast("Callable[..., R]", wrapped_async)
 
         @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
+        def wrapped(*args: Any, **kwargs: Any) -> R:
             with RunScope(self._start) as run:
                 return function(*args, **given(run, kwargs))
 
-        return cast("F", wrapped)
+        return wrapped
 
 
 def end(run: Run, error: BaseException | None) -> None:

@@ -121,8 +121,7 @@ class Account:
         closed = self.run("/bin/sh", "-c", _FIRST_CLOSED, "sh", *way).stdout
         if closed:
             raise ServerError(
-                f"the account {self.name}, which is to run the embedded server, cannot enter"
-                f" {folder}",
+                f"the account {self.name}, which is to run the embedded server, cannot enter {folder}",
                 expected=f"permission for {self.name} to pass through it and every folder above",
                 actual=f"{closed} is closed",
                 remedy="set AUDIT_LEDGER_HOME to a place like /var/lib/audit-ledger,"

@@ -18,6 +18,7 @@ from psycopg.rows import DictRow, dict_row
 
 from audit_ledger.errors import (
     AppendRefused,
+    InvalidValue,
     LedgerBusy,
     LedgerError,
     Unreachable,
@@ -96,12 +97,18 @@ class Database(PostgresDatastore):
         """The rows of a reading statement; a connection that was lost meanwhile is replaced.
 
         Raises:
+            InvalidValue: a parameter is nothing that a database can hold.
             LedgerError: the database refused, or does not answer.
         """
-        with translated(self):
-            for attempt in retrying(self.settings.retry_for):
-                with attempt, self.get_connection() as conn:
-                    return conn.execute(statement, params).fetchall()
+        try:
+            with translated(self):
+                for attempt in retrying(self.settings.retry_for):
+                    with attempt, self.get_connection() as conn:
+                        return conn.execute(statement, params).fetchall()
+        except (UnicodeEncodeError, es.DataError) as error:
+            raise InvalidValue(
+                "the question", expected="values that the database can hold", actual=str(error).strip()
+            ) from error
         raise AssertionError  # an attempt returns or raises
 
     def _configure(self, conn: Connection[DictRow]) -> None:

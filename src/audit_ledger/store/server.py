@@ -109,9 +109,7 @@ class EmbeddedServer:
         ServerError: on Windows, which lacks the accounts and permissions that this relies on.
     """
 
-    def __init__(
-        self, home: Path, *, binaries: Path | None = None, user: str | None = None
-    ) -> None:
+    def __init__(self, home: Path, *, binaries: Path | None = None, user: str | None = None) -> None:
         if sys.platform == "win32":
             raise ServerError(
                 "there is no embedded server on Windows",

@@ -1,0 +1,116 @@
+"""The commands that bring a ledger on: close, resend, projections update."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audit_ledger import cli
+from audit_ledger.cli.output import complain, count, one_line, warn
+from audit_ledger.cli.questions import RUN_ID
+from audit_ledger.errors import LedgerBusy, LedgerError, Unreachable
+
+if TYPE_CHECKING:
+    from audit_ledger import Ledger
+
+POLL = 1.0
+"""Seconds after which a follower looks by itself: a notice can be lost."""
+
+
+def close(
+    ctx: typer.Context,
+    run_id: Annotated[str, RUN_ID],
+    failed: Annotated[bool, typer.Option("--failed", help="Close it as failed, the only way for now.")],
+    reason: Annotated[str, typer.Option(help="Why; it becomes the run's error message.")],
+) -> None:
+    """End a run that was killed, so that it is no longer shown as running.
+
+    Example: audit-ledger close 1f0c3a7e --failed --reason "the machine lost power"
+    """
+    del failed  # says it, no more
+    with ctx.obj.connect() as ledger:
+        run = ledger.close_run(run_id, reason)
+    typer.echo(f"closed run {run.run_id} as {run.status}")
+
+
+def resend(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(help="Files that runs left behind.", exists=True, dir_okay=False)
+    ],
+) -> None:
+    """Deliver what runs could not send while the database was away. Safe to repeat.
+
+    Example: audit-ledger resend ~/.local/share/audit-ledger/resend/1f0c3a7e-….jsonl
+    """
+    refused = False
+    with ctx.obj.connect() as ledger:
+        for file in files:
+            try:
+                typer.echo(f"delivered {count(ledger.resend(file), 'event')} of {file}")
+            except Unreachable:
+                raise
+            except (LedgerError, OSError) as error:  # one damaged file holds no other up
+                complain(str(error))
+                refused = True
+    if refused:
+        raise typer.Exit(cli.FAILED)
+
+
+def projections_update(
+    ctx: typer.Context,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on as events arrive, until interrupted.")
+    ] = False,
+) -> None:
+    """Bring the read models up to the head of the ledger.
+
+    Example: audit-ledger projections update --follow
+    """
+    with ctx.obj.connect() as ledger:
+        if follow:
+            _follow(ledger)
+        else:
+            _update(ledger)
+
+
+def _update(ledger: Ledger) -> None:
+    typer.echo(f"the read models are at position {ledger.update_read_models().position}")
+
+
+def _follow(ledger: Ledger) -> None:
+    """Fold events as they arrive, whatever becomes of the database, until SIGINT or SIGTERM."""
+    import psycopg
+    from psycopg import sql
+
+    from audit_ledger.store.database import connect
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    channel = sql.SQL("LISTEN {}").format(sql.Identifier(f"{ledger.settings.name}_events"))
+    away = False
+    try:
+        _update(ledger)
+        typer.echo("following")
+        while True:
+            try:
+                with connect(ledger.url, ledger.settings) as conn:
+                    conn.execute(channel)  # first, so that nothing comes between it and the update
+                    while True:
+                        ledger.update_read_models()
+                        if away:
+                            warn("the database is back")
+                            away = False
+                        for _ in conn.notifies(timeout=POLL, stop_after=1):
+                            pass
+            except (Unreachable, LedgerBusy, psycopg.OperationalError) as error:
+                if not away:
+                    warn(f"the database is away, still trying: {one_line(str(error))}")
+                    away = True
+                time.sleep(POLL)
+    except KeyboardInterrupt:
+        typer.echo("stopped")

@@ -1,0 +1,113 @@
+"""All commands, in the order of `--help`, and what becomes of their errors."""
+
+import inspect
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import audit_ledger
+from audit_ledger import cli
+from audit_ledger.cli import administration, amendments, questions
+from audit_ledger.cli.output import complain
+from audit_ledger.cli.place import Place
+from audit_ledger.errors import LedgerError
+
+HELP = """
+An append-only audit ledger of data-ingestion runs, on PostgreSQL.
+
+Without a URL the ledger is the embedded one, whose server is started when it is needed.
+Settings also come from AUDIT_LEDGER_URL, AUDIT_LEDGER_HOME, AUDIT_LEDGER_NAME and ledger.toml.
+
+Did it run?                  audit-ledger check --since 24h
+Where did this come from?    audit-ledger provenance QuiverTrade 12345
+"""
+EPILOG = "".join(inspect.cleandoc(cli.__doc__ or "").partition("Exit codes")[1:])
+
+
+class Commands(TyperGroup):
+    """The commands, with their errors turned into words on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except LedgerError as error:
+            complain(str(error))
+            raise typer.Exit(cli.FAILED) from error
+        except UnicodeEncodeError as error:
+            complain("an argument is not UTF-8 text")
+            raise typer.Exit(cli.USAGE) from error
+        except KeyboardInterrupt as error:
+            complain("interrupted")
+            raise typer.Exit(cli.INTERRUPTED) from error
+        except BrokenPipeError as error:
+            # What is still buffered goes nowhere, lest the interpreter complains when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(cli.UNREAD) from error
+        return result
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"audit-ledger {audit_ledger.__version__}")
+        raise typer.Exit
+
+
+def _options(
+    ctx: typer.Context,
+    url: Annotated[str | None, typer.Option(help="PostgreSQL URL of the ledger.", metavar="URL")] = None,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the embedded ledger, to be used whatever AUDIT_LEDGER_URL says."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the ledger; default: ledger.")] = None,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    ctx.obj = Place(url, home, name)
+
+
+app = typer.Typer(
+    cls=Commands,
+    callback=_options,
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.command(rich_help_panel="Questions")(questions.runs)
+app.command(rich_help_panel="Questions")(questions.show)
+app.command(rich_help_panel="Questions")(questions.provenance)
+app.command(rich_help_panel="Questions")(questions.check)
+app.command(rich_help_panel="Questions")(questions.status)
+
+app.command(rich_help_panel="Amendments")(amendments.close)
+app.command(rich_help_panel="Amendments")(amendments.resend)
+projections = typer.Typer(
+    no_args_is_help=True, help="The read models: how far they are, and bringing them on."
+)
+projections.command("status")(questions.projections_status)
+projections.command("update")(amendments.projections_update)
+app.add_typer(projections, name="projections", rich_help_panel="Amendments")
+
+app.command(rich_help_panel="Administration")(administration.init)
+app.command(rich_help_panel="Administration")(administration.doctor)
+app.command(rich_help_panel="Administration")(administration.url)
+PASSES_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
+app.command(rich_help_panel="Administration", context_settings=PASSES_ARGUMENTS)(administration.psql)
+app.command("pg_dump", rich_help_panel="Administration", context_settings=PASSES_ARGUMENTS)(
+    administration.pg_dump
+)
+server = typer.Typer(no_args_is_help=True, help="The embedded PostgreSQL server, in AUDIT_LEDGER_HOME.")
+server.command("start")(administration.server_start)
+server.command("stop")(administration.server_stop)
+server.command("status")(administration.server_status)
+app.add_typer(server, name="server", rich_help_panel="Administration")

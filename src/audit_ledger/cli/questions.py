@@ -1,0 +1,295 @@
+"""The commands that ask: runs, show, provenance, check, status, projections status."""
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from audit_ledger import cli
+from audit_ledger.cli.output import (
+    Column,
+    Json,
+    count,
+    instant,
+    one_line,
+    print_json,
+    print_pairs,
+    print_table,
+    warn,
+)
+from audit_ledger.cli.place import asking
+
+RUN_ID = typer.Argument(help="Id of the run, or its first digits.", metavar="RUN_ID")
+SINCE = 'Span until now ("24h", "90m", "7d", "2w"), or instant with an offset ("2025-12-24T09:00:00-05:00").'
+
+
+class Status(StrEnum):
+    """The states of a run."""
+
+    running = "running"
+    completed = "completed"
+    failed = "failed"
+
+
+RUNS = (
+    Column("run", "run_id"),
+    Column("started", "started_at"),
+    Column("status", "status"),
+    Column("task", "task_name"),
+    Column("source", "data_source", room=True),
+    Column("fetched", "records_fetched", room=True),
+    Column("created", "records_created", room=True),
+    Column("updated", "records_updated", room=True),
+    Column("skipped", "records_skipped", room=True),
+    Column("new/upd/skip", "records", room=False, right=True),
+)
+
+
+def runs(
+    ctx: typer.Context,
+    task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only of this data source.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only in this state.")] = None,
+    since: Annotated[str | None, typer.Option(help=f"Only started since. {SINCE}")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=1_000_000)] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the runs, newest first.
+
+    Example: audit-ledger runs --task data_fetch:congress_daily --status failed --since 7d
+    """
+    from audit_ledger.reading.runs import as_dict
+
+    with asking(ctx) as ledger:
+        query = ledger.runs.limit(limit)
+        if task is not None:
+            query = query.for_task(task)
+        if source is not None:
+            query = query.for_source(source)
+        if status is not None:
+            query = query.with_status(status.value)
+        if since is not None:
+            query = query.started_since(since)
+        rows = [as_dict(run) for run in query]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        parts = ("records_created", "records_updated", "records_skipped")
+        print_table([{**row, "records": "/".join(str(row[part]) for part in parts)} for row in rows], RUNS)
+    else:
+        warn("no runs" if (task, source, status, since) == (None,) * 4 else "no such runs")
+
+
+def show(ctx: typer.Context, run_id: Annotated[str, RUN_ID], as_json: Json = False) -> None:
+    """Show all that is known of one run.
+
+    Example: audit-ledger show 1f0c3a7e
+    """
+    from audit_ledger.reading.details import summary
+    from audit_ledger.reading.runs import as_dict
+
+    with asking(ctx) as ledger:
+        details = ledger.details(run_id)
+        records, calls = summary(details.run)
+    if as_json:
+        print_json(
+            {
+                **as_dict(details.run),
+                "started": details.started,
+                "recorded": details.recorded,
+                "records": records,
+                "calls": calls,
+                "discrepancies": [asdict(found) for found in details.discrepancies],
+            }
+        )
+        return
+    run, started = details.run, details.started
+    duration = run.duration_seconds
+    print_pairs(
+        [
+            ("run", run.run_id),
+            ("task", run.task_name),
+            ("source", run.data_source),
+            ("status", run.status),
+            ("started", run.started_at),
+            ("completed", run.completed_at),
+            ("failed", run.failed_at),
+            ("duration", None if duration is None else f"{duration:,.3f} s"),
+            ("data from", run.data_date_start),
+            ("data to", run.data_date_end),
+            ("counts", _counts(as_dict(run))),
+            ("scheduled for", started.get("scheduled_for")),
+            ("parameters", _compact(started.get("parameters"))),
+            ("actor", started.get("actor")),
+            ("host", started.get("host")),
+            ("process", started.get("process_id")),
+            ("code version", started.get("code_version")),
+            ("software", started.get("software_version")),
+            ("recorded by", started.get("recorded_by")),
+            ("recorded at", run.created_at),
+            ("position", run.id),
+            ("calls", _calls(calls)),
+        ]
+    )
+    if records:
+        typer.echo()
+        print_table(records, [Column(key, key) for key in ("record_type", "operation", "records")])
+    for found in details.discrepancies:
+        typer.echo(f"\n❌ discrepancy ({found.kind}): {one_line(found.detail)}")
+    if run.status == "failed":
+        error = run.error_details or {}
+        typer.echo()
+        print_pairs([("error", run.error_message), ("class", error.get("class"))])
+        print_pairs([("  at", frame) for frame in error.get("backtrace") or ()])
+
+
+def _counts(row: dict[str, Any]) -> str:
+    names = ("fetched", "created", "updated", "skipped")
+    return ", ".join(f"{row[f'records_{name}']:,} {name}" for name in names)
+
+
+def _compact(value: object) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _calls(calls: list[dict[str, Any]]) -> str | None:
+    """The API calls of a run on one line, such as "3: 2 with status 200, 1 without an answer"."""
+    if not calls:
+        return None
+    total = sum(row["calls"] for row in calls)
+    parts = [
+        f"{row['calls']:,} "
+        + (
+            "without an answer"
+            if row["http_status_code"] is None
+            else f"with status {row['http_status_code']}"
+        )
+        for row in calls
+    ]
+    return f"{total:,}: {', '.join(parts)}"
+
+
+PROVENANCE = (
+    Column("run", "run_id"),
+    Column("recorded", "created_at"),
+    Column("operation", "operation"),
+    Column("task", "task_name"),
+    Column("source", "data_source", room=True),
+    Column("run started", "started_at", room=True),
+    Column("run status", "status"),
+)
+
+
+def provenance(
+    ctx: typer.Context,
+    record_type: Annotated[str, typer.Argument(help="Kind of record.")],
+    record_id: Annotated[str, typer.Argument(help="Its id; after -- where it begins with a dash.")],
+    as_json: Json = False,
+) -> None:
+    """Say which runs touched a record, when and how, newest first.
+
+    Example: audit-ledger provenance QuiverTrade 12345
+    """
+    with asking(ctx) as ledger:
+        rows = [asdict(touch) for touch in ledger.provenance(record_type, record_id)]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(rows, PROVENANCE)
+    else:
+        warn(f"no run has touched {record_type} {record_id}")
+
+
+def check(
+    ctx: typer.Context,
+    since: Annotated[str, typer.Option(help=SINCE)] = "24h",
+    as_json: Json = False,
+) -> None:
+    """Look for runs that failed, have not ended or brought nothing, or none at all: for cron.
+
+    Ends with 1 when there is something to look at.
+
+    Example: audit-ledger check --since 24h
+    """
+    from audit_ledger.reading.runs import RunRow, as_dict, columns
+    from audit_ledger.reading.when import since as instant_of
+
+    start = instant_of(since)
+    with asking(ctx) as ledger:
+        findings = ledger.check(start)
+        number = ledger.runs.started_since(start).count()
+    if as_json:
+        nothing = dict.fromkeys(columns(RunRow))
+        print_json(
+            [
+                {"kind": found.kind, "detail": found.detail, **(as_dict(found.run) if found.run else nothing)}
+                for found in findings
+            ]
+        )
+    else:
+        for found in findings:
+            run = found.run
+            about = (
+                f" {run.task_name} (run {run.run_id.hex[:8]}, {instant(run.started_at)})"
+                if run
+                else f" since {instant(start)}"
+            )
+            typer.echo(one_line(f"❌ {found.kind}{about}: {found.detail}"))
+        if not findings:
+            typer.echo(f"✅ {count(number, 'run')} since {instant(start)}: all completed")
+    if findings:
+        raise typer.Exit(cli.WRONG)
+
+
+MODELS = (
+    Column("read model", "projection"),
+    Column("position", "position"),
+    Column("lag", "lag"),
+    Column("moved", "updated_at"),
+    Column("file changed", "changed"),
+)
+
+
+def status(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show where the ledger is, how far it goes, and how far the read models are.
+
+    Example: audit-ledger status
+    """
+    with ctx.obj.connect() as ledger:
+        found = ledger.status()
+    if as_json:
+        print_json(asdict(found))
+        return
+    print_pairs(
+        [
+            ("ledger", found.ledger_id),
+            ("place", found.place),
+            ("made", found.created_at),
+            ("first event", found.first_recorded_at or "none yet"),
+            ("head", f"position {found.position}"),
+            ("recorded", found.recorded_at),
+            ("set aside", count(found.set_aside, "event") if found.set_aside else "none"),
+        ]
+    )
+    typer.echo()
+    print_table(_models(found), MODELS)
+
+
+def projections_status(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show how far each read model is, and by how many events it lags.
+
+    Example: audit-ledger projections status
+    """
+    with ctx.obj.connect() as ledger:
+        found = ledger.status()
+    if as_json:
+        print_json([asdict(model) for model in found.read_models])
+    else:
+        print_table(_models(found), MODELS)
+
+
+def _models(found: Any) -> list[dict[str, Any]]:
+    rows = [asdict(model) for model in found.read_models]
+    return [{**row, "changed": "yes" if row["changed"] else "no"} for row in rows]
