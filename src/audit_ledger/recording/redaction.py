@@ -10,7 +10,8 @@ r"""Redaction: a pure function of what is about to be recorded, since the log ca
         string, a bracketed group, the rest of a header's line, or a word;
     -   in a query, a fragment or a form, percent-encoded or not. Only there `_QUERY_NAMES` are
         secret too: an OAuth `code`, an API's `key`. As JSON keys these are data.
-    `pin` is no secret name (parcels and posts have pins), user_pin and card_pin are.
+        Nor is `assertion` secret elsewhere (data quality), but client_assertion is.
+    `pin` is no secret name (parcels and posts have pins), but user_pin and card_pin are.
 2.  A *secret value* is hidden wherever it stands, in keys and binary bodies too: credentials with
     an issuer's prefix (`_VALUES`), JWTs, private keys. So is the user information of URLs (a
     user name alone over HTTP only, where it is a token), and what follows `Bearer` or `Basic`
@@ -49,17 +50,16 @@ def _table(names: str) -> frozenset[str]:
 
 
 _NAMES = _table("""
-    access key, access key id, account key, api key, api keys, app key, application key, assertion,
-    auth, auth key, authorization, bearer, card pin, code verifier, connection string, cookie,
-    cookies, credential, credentials, encryption key, jwt, login pin, master key, oauth, otp,
-    passphrase, passwd, password, passwords, private key, private keys, pwd, registration key,
-    saml response, secret, secrets, secret key, security pin, session id, session key,
-    shared access key, shared key, sig, signature, signing key, subscription key, token, user pin
+    access key, access key id, account key, api key, api keys, app key, application key, auth, auth key,
+    authorization, bearer, card pin, client assertion, code verifier, connection string, cookie, cookies,
+    credential, credentials, encryption key, jwt, login pin, master key, oauth, otp, passphrase, passwd,
+    password, passwords, private key, private keys, pwd, registration key, saml response, secret, secrets,
+    secret key, security pin, session id, session key, shared access key, shared key, sig, signature,
+    signing key, subscription key, token, user pin
 """)
-_GLUED = tuple(
-    _table("access key, api key, passwd, password, private key, secret, sessid, session id, token")
-)
-_QUERY_NAMES = _table("app id, code, device code, key")
+_ENDINGS = "access key, api key, passwd, password, private key, secret, sessid, session id, token"
+_GLUED = tuple(_table(_ENDINGS))
+_QUERY_NAMES = _table("app id, assertion, code, device code, key")
 _LINES = ("authorization", "cookie", "connectionstring", "passphrase")  # run to the line's end
 _SHAPES = (("name", "value"), ("key", "value"), ("Name", "Value"), ("Key", "Value"))
 _SECRET = _NAMES | _QUERY_NAMES | {*_GLUED}
@@ -76,8 +76,9 @@ _VALUES = (
     ("github_pat_", r"[A-Za-z0-9_]{20,}+"),
     ("xox[a-z]-", r"[A-Za-z0-9-]{10,}+"),  # Slack
     ("xapp-", r"[A-Za-z0-9-]{10,}+"),
-    (r"(?<=hooks\.slack\.com/)services/", r"[\w/-]++"),
-    ("[rs]k_(?:live|test)_", r"[A-Za-z0-9]{10,}+"),  # Stripe
+    ("services/", r"(?<=hooks\.slack\.com/services/)[\w/-]++"),
+    ("sk_(?:live|test)_", r"[A-Za-z0-9]{10,}+"),  # Stripe
+    ("rk_(?:live|test)_", r"[A-Za-z0-9]{10,}+"),
     ("whsec_", r"[A-Za-z0-9+/=]{16,}+"),
     ("AIz", r"a[\w-]{35,}+"),  # Google
     (r"ya29\.", r"[\w-]{20,}+"),
@@ -90,10 +91,9 @@ _VALUES = (
     ("hf_", r"[A-Za-z0-9]{30,}+"),  # Hugging Face
 )
 _ANCHOR = re.compile("|".join(re.escape(p[-1]) + f"(?<={p})" for p, _ in _VALUES))
+_BEFORE = (r"(?<![A-Za-z0-9]{0})", r"(?<=\\[nrt]{0})", r"(?<=%[0-9A-Fa-f][0-9A-Fa-f]{0})")  # a word begins
 _VALUE = re.compile(
-    r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))"
-    f"(?:{'|'.join(prefix + rest for prefix, rest in _VALUES)})",
-    re.ASCII,
+    "|".join(p + f"(?:{'|'.join(_BEFORE)})".replace("{0}", p) + rest for p, rest in _VALUES), re.ASCII
 )
 # A text without any of this is left at once; the colons of times and URLs do not count.
 _TRIGGER = re.compile(
@@ -101,40 +101,28 @@ _TRIGGER = re.compile(
     r"|b(?i:earer|asic) |-(?:(?<![\w.%\\-]-)|(?<=--)(?<![\w.%\\-]--))[A-Za-z]|" + _ANCHOR.pattern
 )
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
-_USER = re.compile(
-    r"""
+_USER = re.compile(r"""(?x)
     ( : (?P<http> (?<=(?i:http):) | (?<=(?i:https):) )?+ (?: \\?/ ){2} )
     (?: [^\s/?\#"'<>:\[]*+ : (?! \d{0,5} (?: [\s/?\#"'<>] | \Z ) )  # user:password@, no port,
         (?: (?: [^\s/?\#"<>@]*+ @ )++ | [^\s"'<>@]{0,100}+ @ )  # up to the last @, or past a raw slash
       | (?(http) [^\s/?\#"'<>@:\[]++ @ | (?!) ) )
-""",
-    re.VERBOSE,
-)
+""")
 _QUERY = re.compile(r"""([?#])([^\s"'<>\\?#=&]++=[^\s"'<>\\]*+)""")
 _PAIR = re.compile(r"(?:\A|(?<=[?&;#]))([^?&;#=]*+)=([^&#]*+)")
-_NAME = re.compile(
-    r"""
+_NAME = re.compile(r"""(?x)
     (?<![\w.%\\-]) (?P<option> --?[A-Za-z][\w-]*+ ) ["'`]?+ (?: = | ,?+[ ]++ ) (?!-)
   | (?: (?<![\w.%\\-]) | (?<=\\[nrt]) ) (?P<name> [\w.%-]++ (?: [ ](?=[^\W\d])[\w.%-]++ )?+ )
     \]?+ (?P<close> \\*+["'`]?+ ) \]?+ [ \t]{0,8}+ (?P<sep> :(?!:|//) | :?+=(?!=)>?+ ) [ \t]{0,8}+
-""",
-    re.VERBOSE,
-)
-_QUOTED = re.compile(
-    r"""
+""")
+_QUOTED = re.compile(r"""(?x)
     (?P<open> [bBfFrRuU]{0,2}+ (?P<quote> \\*+["'`] ) )
     (?: \[REDACTED\](?P=quote)
       | (?: (?P=quote)(?P=quote) | (?!(?<!\\)(?P=quote))[^\n] )*+ (?P=quote)?+ )
-""",
-    re.VERBOSE,
-)
-_RUN = re.compile(
-    r"""(?:
+""")
+_RUN = re.compile(r"""(?x)(?:
     \[REDACTED\] | [^\s&"'`<>,;()\[\]{}\\\#] | \\(?!["'`]) | \#(?<!\[REDACTED\]\#)
   | [,;](?! [\s,;"'`{[] | \Z | [\w.-]{1,40}["']?[=:] ) | [)\]}](?! [\s,;:.)\]}"'`<>&] | \Z )
-)++""",
-    re.VERBOSE,
-)
+)++""")
 _LINE = re.compile(r"(?:(?!\\[rn])[^\r\n])*+")
 _LINE_IN_QUOTES = re.compile(r"""[^\r\n"'\\]*+""")
 # What goes on after a first word: auth=Bearer x, password: str = "x"
@@ -222,7 +210,7 @@ class Redactor:
     extra_patterns: tuple[str, ...] = ()
 
     @cached_property
-    def _name(self) -> Callable[[str], tuple[str, bool]]:
+    def _name(self) -> Callable[[str], tuple[str, bool, bool]]:
         return lru_cache(4096)(self._classify)
 
     def redact(self, value: JsonValue) -> JsonValue:
@@ -249,27 +237,25 @@ class Redactor:
         except UnicodeDecodeError:
             encoding = "latin-1"  # whatever it is, its ASCII is found and its bytes are kept
             text = body.decode(encoding)
-            if not _TEXTUAL.match(kind):
-                return self._values(text).encode(encoding)
-        if kind.startswith("application/x-www-form-urlencoded"):
+        if encoding == "latin-1" and not _TEXTUAL.match(kind):
+            clean = self._values(text)
+        elif kind.startswith("application/x-www-form-urlencoded"):
             clean = self._named(self._pairs(self._values(text), _DEPTH))
         else:
             clean = self._text(text, _DEPTH)
         return body if clean == text else clean.encode(encoding)
 
-    def _classify(self, name: str) -> tuple[str, bool]:
-        """The name without secret values in it, and whether it is the name of a secret."""
+    def _classify(self, name: str) -> tuple[str, bool, bool]:
+        """The name without secret values, whether it is a secret one, and whether in a query."""
         names = _NAMES.union(map(_squash, self.extra_names))
-        clean = self._text(name, _DEPTH)
+        clean, secret = self._text(name, _DEPTH), False
         for form in {name, clean}:
             tail = ""
             for word in reversed(_WORDS.findall(unquote(form[-100:]))):
                 tail = word.lower() + tail if tail or not word.isdigit() else ""
-                if tail in names:
-                    return clean, True
-            if tail.endswith(_GLUED):
-                return clean, True
-        return clean, False
+                secret = secret or tail in names
+            secret = secret or tail.endswith(_GLUED)
+        return clean, secret, secret or _squash(unquote(name[-100:])) in _QUERY_NAMES
 
     def _hides(self, name: object) -> bool:
         text = name.decode("latin-1") if isinstance(name, bytes) else name
@@ -298,7 +284,7 @@ class Redactor:
     def _pairs(self, query: str, depth: int) -> str:
         def pair(match: re.Match[str]) -> str:
             name, value = match.groups()
-            if self._hides(name) or _squash(unquote(name[-100:])) in _QUERY_NAMES:
+            if self._name(name[-100:])[2]:
                 return f"{name}={REDACTED if value else ''}"
             plain = unquote_plus(value)
             clean = self._text(plain, depth - 1) if depth and plain != value else plain
@@ -356,34 +342,32 @@ class Redactor:
         root: dict[Any, Any] = {}
         todo: list[tuple[Any, Any, bool]] = [({"": value}, root, False)]
         tuples: list[tuple[Any, Any, Any]] = []  # filled as lists, frozen from the inside out
-        changed = False
+        changed, always, search, known = False, bool(self.extra_patterns), _TRIGGER.search, self._name
         while todo:
             source, target, listed = todo.pop()
             mapping, beside = isinstance(source, dict), self._beside(source, listed=listed)
             for at, item in source.items() if mapping else enumerate(source):
                 key, new, secret = at, item, False
                 if isinstance(at, str):
-                    key, secret = self._name(at) if len(at) < 100 else self._classify(at)
-                    if key in target:  # two keys that held secrets
+                    key, secret, _ = known(at) if len(at) < 100 else self._classify(at)
+                    while key in target:  # two keys that held secrets
                         key = f"{key} ({len(target) + 1})"
                 elif isinstance(at, bytes):
                     secret = self._hides(at)
                 if secret or at in beside:
                     new = REDACTED
                 elif isinstance(item, str):
-                    new = self._text(item, depth)
-                elif isinstance(item, dict | list | tuple):
+                    new = self._text(item, depth) if always or search(item) else item
+                elif isinstance(item, (dict, list, tuple)):
                     new = {} if isinstance(item, dict) else [None] * len(item)
                     todo.append((item, new, not mapping))
                     if isinstance(item, tuple):
                         tuples.append((target, key, new))
                 elif isinstance(item, bytes):
                     new = self.redact_body(item, None)
-                else:
-                    target[key] = item
-                    continue
                 target[key] = new
-                changed = changed or key != at or (new != item and not isinstance(new, dict | list))
+                if not changed and (new is not item or key != at):
+                    changed = key != at or (new != item and not isinstance(new, (dict, list)))
         for target, key, filled in reversed(tuples):
             target[key] = tuple(filled)
         return root[""], changed

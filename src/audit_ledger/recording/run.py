@@ -39,7 +39,7 @@ from audit_ledger.recording.resend import Pending, ResendFile
 from audit_ledger.settings import Settings
 from audit_ledger.store import bodies, projections
 from audit_ledger.store.bodies import Body
-from audit_ledger.store.database import retrying, translated
+from audit_ledger.store.database import translated
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.version import VERSION
 
@@ -417,7 +417,7 @@ class Run:
         database = self._recorder.datastore
         try:
             with translated(database):
-                for attempt in retrying(self._settings.retry_for):
+                for attempt in database.attempts():
                     with attempt:
                         return bodies.latest(database, record_type, record_ids)
         except LedgerError as error:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from audit_ledger.store.database import Database, retrying
+from audit_ledger.store.database import Database
 
 SALT_BYTES = 32
 
@@ -51,7 +51,7 @@ def put(database: Database, bodies: Sequence[Body]) -> list[str]:
         salts,
         [commitment(body.content, salt) for body, salt in zip(unique.values(), salts, strict=True)],
     ]
-    for attempt in retrying(database.settings.retry_for):
+    for attempt in database.attempts():
         with attempt, database.get_connection() as conn:
             row = conn.execute(
                 "SELECT put_bodies(%b::bytea[], %b::text[], %b::bytea[], %b::text[]) AS commitments",

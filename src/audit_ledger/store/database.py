@@ -93,6 +93,20 @@ class Database(PostgresDatastore):
         if self.composite_types:
             super().register_type_adapters()
 
+    def attempts(self) -> tenacity.Retrying:
+        """Attempts, with growing pauses, for as long as connections keep being lost.
+
+        `for attempt in database.attempts():` / `with attempt: …`
+        """
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_lost),
+            stop=tenacity.stop_after_delay(self.settings.retry_for),
+            wait=tenacity.wait_exponential(multiplier=0.05, max=2) + tenacity.wait_random(0, 0.05),
+            # Where one connection was lost, the idle ones may be as well.
+            before_sleep=lambda _: self.pool.check(),
+            reraise=True,
+        )
+
     def query(self, statement: str | sql.SQL | sql.Composed, params: Params | None = None) -> list[DictRow]:
         """The rows of a reading statement; a connection that was lost meanwhile is replaced.
 
@@ -102,7 +116,7 @@ class Database(PostgresDatastore):
         """
         try:
             with translated(self):
-                for attempt in retrying(self.settings.retry_for):
+                for attempt in self.attempts():
                     with attempt, self.get_connection() as conn:
                         return conn.execute(statement, params).fetchall()
         except (UnicodeEncodeError, es.DataError) as error:
@@ -173,16 +187,6 @@ def unreachable(url: str, error: BaseException) -> Unreachable:
     )
 
 
-def retrying(seconds: float) -> tenacity.Retrying:
-    """Attempts, with growing pauses, for as long as the connection keeps being lost."""
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(is_lost),
-        stop=tenacity.stop_after_delay(seconds),
-        wait=tenacity.wait_exponential(multiplier=0.05, max=2) + tenacity.wait_random(0, 0.05),
-        reraise=True,
-    )
-
-
 @contextmanager
 def translated(database: Database) -> Iterator[None]:
     """Raise what the database refused as an error of ours; everything else passes unchanged."""
@@ -247,7 +251,5 @@ def _holder(database: Database) -> str:
         return f"its holder could not be asked for: {error}"
     if row is None:
         return "its holder is gone by now"
-    return (
-        f"held by process {row['pid']} ({row['usename']}, {row['application_name'] or 'unnamed'})"
-        f" for {row['since']}"
-    )
+    since = "" if row["since"] is None else f" for {row['since']}"  # hidden from other roles
+    return f"held by process {row['pid']} ({row['usename']}, {row['application_name'] or 'unnamed'}){since}"

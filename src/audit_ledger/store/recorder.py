@@ -23,7 +23,7 @@ from audit_ledger.errors import ConfigurationError
 from audit_ledger.events import Event
 from audit_ledger.settings import load
 from audit_ledger.store import packing
-from audit_ledger.store.database import Database, retrying, translated
+from audit_ledger.store.database import Database, translated
 
 FEW = 20
 """Up to this many events go in one statement; above, COPY is faster."""
@@ -83,11 +83,11 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         """
         if not stored_events:
             return None
-        for attempt in retrying(self.datastore.settings.retry_for):
+        for attempt in self.datastore.attempts():
             with attempt:
                 again = attempt.retry_state.attempt_number > 1 or kwargs.get("again", False)
                 first = self._append_again(stored_events) if again else self._append(stored_events)
-        return range(first, first + len(stored_events))
+        return list(range(first, first + len(stored_events)))
 
     def append(self, stream_id: UUID, version: int, events: Sequence[Event], *, again: bool = False) -> int:
         """Append events of ours to a stream whose last version is `version`; returns the last position.
@@ -164,8 +164,7 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         # Version 0 exists in streams that others wrote: a stream is read from its beginning.
         after = after if by == "position" or after else -1
         while True:
-            with self.datastore.get_connection() as conn:
-                rows = conn.execute(query, {**params, "after": after, "upto": upto}).fetchall()
+            rows = self.datastore.query(query, {**params, "after": after, "upto": upto})
             for row in rows:
                 yield RecordedEvent(**row)
             if len(rows) < PAGE:
