@@ -1,6 +1,5 @@
 """The command line of a fetch script: its options, its API key, its last words and exit status."""
 
-import logging
 import os
 import sys
 from argparse import ArgumentParser
@@ -22,16 +21,13 @@ def main(name: str, fetch: Callable[[Ledger, str, date | None], Run], base_url: 
     parser.add_argument("--base-url", default=base_url, metavar="URL", help="default: %(default)s")
     parser.add_argument("--since", type=date.fromisoformat, metavar="YYYY-MM-DD")
     options = parser.parse_args()
-    # The ledger logs a failed run as an error; to say so once is enough.
-    logging.getLogger("audit_ledger").addFilter(lambda record: record.levelno != logging.ERROR)
     try:
         with audit_ledger.connect() as ledger:
             run = fetch(ledger, options.base_url.rstrip("/"), options.since)
     except (FetchError, LedgerError) as error:
         sys.exit(f"❌ {name} data ingestion failed: {error}")
     print(f"✅ {name} data ingestion completed (run_id: {run.id})")
-    if run.result is not None:
-        print(f"   Records: {run.result.created} created, {run.result.updated} updated")
+    print(f"   Records: {run.result.created} created, {run.result.updated} updated")
 
 
 def key(variable: str) -> str:

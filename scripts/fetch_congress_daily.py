@@ -44,7 +44,7 @@ def reported(api: Api, path: str = "/beta/bulk/congresstrading", size: int = 100
 
 def fetch(ledger: Ledger, base_url: str, since: date | None) -> Run:
     """Record one fetch. Every page of it is checked before the first trade is ingested."""
-    parameters = {"since": since and str(since)}
+    parameters = {"since": since}
     with ledger.run("data_fetch:congress_daily", "quiverquant_congress", parameters=parameters) as run:
         api = Api(run, base_url, {"Authorization": f"Bearer {key('QUIVER_API_KEY')}"})
         trades = [trade for trade in reported(api) if not since or trade.ReportDate >= since]

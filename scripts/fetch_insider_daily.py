@@ -35,7 +35,7 @@ class InsiderTrade(BaseModel, extra="allow", strict=True, allow_inf_nan=False):
 
 def fetch(ledger: Ledger, base_url: str, since: date | None) -> Run:
     """Record one fetch. Every row of it is checked before the first is ingested."""
-    parameters = {"since": since and str(since)}
+    parameters = {"since": since}
     with ledger.run("data_fetch:insider_daily", "quiverquant_insider", parameters=parameters) as run:
         api = Api(run, base_url, {"Authorization": f"Bearer {key('QUIVER_API_KEY')}"})
         filed = api.get("/beta/live/insiders", list[InsiderTrade])

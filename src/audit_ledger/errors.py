@@ -61,9 +61,18 @@ class LedgerError(Exception):
 class InvalidValue(LedgerError, ValueError):
     """An argument that cannot be used. `field` names it, with its path inside a document."""
 
-    def __init__(self, field: str, *, expected: str, actual: str, remedy: str | None = None) -> None:
-        super().__init__(f"{field} cannot be used", expected=expected, actual=actual, remedy=remedy)
+    def __init__(
+        self, field: str, *, expected: str, actual: str, remedy: str | None = None, of: str = ""
+    ) -> None:
+        what = f"{field} of {of} cannot be used" if of else f"{field} cannot be used"
+        super().__init__(what, expected=expected, actual=actual, remedy=remedy)
         self.field = field
+
+    def about(self, subject: str) -> "InvalidValue":
+        """The same error, saying what has the field."""
+        return InvalidValue(
+            self.field, expected=self.expected or "", actual=self.actual or "", remedy=self.remedy, of=subject
+        )
 
 
 class ConfigurationError(LedgerError):

@@ -9,6 +9,7 @@ Threads may share a ledger. A process that was forked may not use its parent's: 
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,7 +34,8 @@ from audit_ledger.store.database import connect as connect_to
 from audit_ledger.store.recorder import LedgerRecorder, RecordedEvent
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 
-log = logging.getLogger("audit_ledger")
+# Who wants to see what is logged says where; errors are raised besides.
+logging.getLogger("audit_ledger").addHandler(logging.NullHandler())
 
 
 def connect(url: str | None = None, **settings: Any) -> "Ledger":
@@ -59,7 +61,8 @@ def connect(url: str | None = None, **settings: Any) -> "Ledger":
     if server is None:
         place = loaded.url or ""
     else:
-        prepare(server, loaded)
+        for line in prepare(server, loaded)[:1]:
+            sys.stderr.write(f"audit-ledger: {line}\n")
         place = server.url(f"{loaded.name}_writer")
     with connect_to(place, loaded) as conn:
         ready = migrations.check(conn, loaded.name)
@@ -71,8 +74,7 @@ def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
     made = server.ensure_running()
     done: list[str] = []
     if made:
-        log.warning("made an embedded ledger in %s", settings.home)
-        done.append(f"made an embedded server in {settings.home}")
+        done.append(f"made an embedded ledger in {settings.home}")
     with connect_to(server.url(SUPERUSER), settings) as conn:
         if made or not migrations.is_current(conn, settings.name):
             done += migrations.init(conn, settings.name)
@@ -137,7 +139,7 @@ class Ledger:
             task: What runs, e.g. "data_fetch:congress_daily".
             source: Where the data comes from, e.g. "quiverquant_congress".
             scheduled_for: When it was due, with a time zone.
-            parameters: What it runs with, JSON; secrets are cut out.
+            parameters: What it runs with: JSON, dates, decimals, UUIDs, paths; secrets are cut out.
 
         Raises (on entering):
             InvalidValue: an argument cannot be recorded.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,7 +17,16 @@ import pytest
 from pydantic import BaseModel
 
 import audit_ledger
-from audit_ledger import InvalidValue, Ledger, NotInitialised, RunEnded, UnknownRun, Unreachable, WrongRole
+from audit_ledger import (
+    InvalidValue,
+    Ledger,
+    LedgerError,
+    NotInitialised,
+    RunEnded,
+    UnknownRun,
+    Unreachable,
+    WrongRole,
+)
 from audit_ledger.recording.run import Run
 
 Admin = psycopg.Connection[Any]
@@ -38,7 +48,6 @@ def test_the_end_is_durable_and_folded_when_the_block_returns(ledger: Ledger, ad
         run.ingest_many("X", {number: {"n": number} for number in range(2500)})
     row = admin.execute("SELECT status, records_created FROM data_ingestion_runs").fetchone()
     assert row == ("completed", 2500)
-    assert run.result is not None
     assert (run.result.fetched, run.result.created) == (2500, 2500)
 
 
@@ -56,7 +65,6 @@ def test_a_full_buffer_blocks_until_there_is_room(url: str) -> None:
         with ledger.run("t", "s") as run:
             for number in range(500):
                 run.record("X", number, "created")
-        assert run.result is not None
         assert run.result.created == 500
 
 
@@ -65,8 +73,26 @@ def test_a_record_larger_than_the_buffer_still_passes(url: str) -> None:
         with ledger.run("t", "s") as run:
             run.ingest("X", 1, b"x" * (1 << 18))
             run.ingest("X", 2, b"y" * (1 << 18))
-        assert run.result is not None
         assert run.result.created == 2
+
+
+def test_there_is_no_result_before_the_end(ledger: Ledger) -> None:
+    with ledger.run("t", "s") as run, pytest.raises(LedgerError, match="no result yet"):
+        _ = run.result
+
+
+def test_parameters_may_be_dates_decimals_and_paths(ledger: Ledger) -> None:
+    given = {"since": date(2025, 1, 1), "limit": Decimal("1.50"), "file": Path("x"), "none": None}
+    with ledger.run("t", "s", parameters=given) as run:
+        pass
+    kept = {"since": "2025-01-01", "limit": "1.50", "file": "x", "none": None}
+    assert run.parameters == kept
+    assert ledger.details(run.id).started["parameters"] == kept
+
+
+def test_the_record_that_cannot_be_kept_is_named(ledger: Ledger) -> None:
+    with ledger.run("t", "s") as run, pytest.raises(InvalidValue, match=r"content.a of X 7 "):
+        run.ingest_many("X", {6: {"a": 1}, 7: {"a": object()}})
 
 
 def test_threads_share_a_run(ledger: Ledger) -> None:
@@ -81,7 +107,6 @@ def test_threads_share_a_run(ledger: Ledger) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert run.result is not None
     assert run.result.created == 1600
 
 
@@ -201,7 +226,6 @@ def test_ingest_tells_created_updated_and_skipped(ledger: Ledger) -> None:
         assert run.ingest("Y", 1, {"b": 1}) == "created"
     with ledger.run("t", "s") as run:
         assert run.ingest_many("X", [(1, {"b": 2}), (2, {"b": 2})]) == {"1": "skipped", "2": "created"}
-    assert run.result is not None
     assert (run.result.created, run.result.updated, run.result.skipped) == (1, 0, 1)
 
 

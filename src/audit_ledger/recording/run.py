@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from pydantic_core import to_jsonable_python
+
 from audit_ledger.errors import InvalidValue, LedgerError, RecordingError, RunEnded
 from audit_ledger.events import (
     ApiCallMade,
@@ -72,8 +74,6 @@ class Run:
         source: Where the data comes from.
         parameters: What it runs with, without secrets.
         started_at: When it started, by this machine's clock, in UTC.
-        result: What it brought, once it has ended: as declared, else as counted by the ledger, else,
-            where the read models could not follow in time, as counted by the run itself.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Run:
         self.task = task
         self.source = source
         self.started_at = datetime.now(UTC)
-        self.result: Counts | None = None
+        self._result: Counts | None = None
         self._monotonic = time.monotonic()
         self._recorder = recorder
         self._settings = settings
@@ -107,7 +107,7 @@ class Run:
             code_version=settings.code_version,
             host=socket.gethostname() or None,
             occurred_at=self.started_at,
-            parameters=None if parameters is None else redact(dict(parameters)),
+            parameters=None if parameters is None else redact(_jsonable(parameters)),
             process_id=self._process_id,
             scheduled_for=scheduled_for,
             software_version=f"audit-ledger {VERSION}",
@@ -126,6 +126,24 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.task}>"
+
+    @property
+    def result(self) -> Counts:
+        """What the run brought: as declared, else as counted.
+
+        By the ledger, that is, or where the read models could not follow in time by the run itself.
+
+        Raises:
+            LedgerError: the run has not ended.
+        """
+        if self._result is None:
+            raise LedgerError(
+                f"run {self.id} has no result yet",
+                expected="a run that has ended and was recorded",
+                actual="recorded in part" if self._ended else "it goes on",
+                remedy="ask after the with block",
+            )
+        return self._result
 
     @property
     def now(self) -> datetime:
@@ -345,8 +363,8 @@ class Run:
         self._outbox.close(Pending(event))
         if self._outbox.failure is not None:
             raise self._recording_error(self._outbox.failure)
-        self.result = self._counted() or self._own_count()
-        return self.result
+        self._result = self._counted() or self._own_count()
+        return self._result
 
     def _counted(self) -> Counts | None:
         """What the read models made of the run, once they have reached its end."""
@@ -401,7 +419,10 @@ class Run:
         size = 0
         for record_id, content in pairs:
             event = RecordIngested.of(occurred_at=self.now, record_id=record_id, record_type=record_type)
-            body = contents.record_content(content)
+            try:
+                body = contents.record_content(content)
+            except InvalidValue as error:
+                raise error.about(f"{record_type} {event.record_id}") from error
             batch.append((event, body))
             size += len(body.content)
             if len(batch) >= LOOKUP_RECORDS or size >= LOOKUP_BYTES:
@@ -448,6 +469,14 @@ class Run:
 def resend_path(home: Path, run_id: UUID) -> Path:
     """Where the unsent events of a run are kept."""
     return home / "resend" / f"{run_id}.jsonl"
+
+
+def _jsonable(parameters: Mapping[str, Any]) -> Any:
+    """Parameters with dates, decimals, UUIDs and paths as text."""
+    try:
+        return to_jsonable_python(dict(parameters), inf_nan_mode="constants")
+    except ValueError:  # RunStarted says what is no JSON, and where
+        return dict(parameters)
 
 
 def _milliseconds(duration: float) -> int:
