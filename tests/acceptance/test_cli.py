@@ -833,7 +833,7 @@ def test_the_embedded_ledger_from_nothing_to_stopped(home: Path, monkeypatch: py
     try:
         made = execute("init")
         assert (made.code, made.stderr) == (cli.FINE, "")
-        assert made.lines[0] == f"made an embedded server in {home}"
+        assert made.lines[0] == f"made an embedded ledger in {home}"
         assert execute("init").lines == ["nothing to do"]
         place = execute("url").stdout.strip()
         with psycopg.connect(place) as conn:

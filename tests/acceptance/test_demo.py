@@ -16,7 +16,7 @@ DEMO = Path(__file__).parents[2] / "scripts" / "demo"
 ID = r"[0-9a-f]{8}-[0-9a-f-]{27}"
 BEFORE = [
     r"\$ python scripts/fetch_congress_daily\.py --base-url http://127\.0\.0\.1:\d+",
-    r"made an embedded ledger in SANDBOX",
+    r"audit-ledger: made an embedded ledger in SANDBOX",
     rf"✅ Congress data ingestion completed \(run_id: {ID}\)",
     r"   Records: 4 created, 0 updated",
     r"\$ python scripts/fetch_insider_daily\.py --base-url \S+",

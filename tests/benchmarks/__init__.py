@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench`, or `python -m tests.benchmarks --help`. Each is a ratio to a limit or a peer."""

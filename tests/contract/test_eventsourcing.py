@@ -18,7 +18,6 @@ from eventsourcing.persistence import (
     AggregateRecorder,
     InfrastructureFactory,
     ProgrammingError,
-    StoredEvent,
     Tracking,
 )
 from eventsourcing.postgres import (

@@ -368,9 +368,7 @@ def test_a_long_log_is_put_aside_at_a_start(server: EmbeddedServer, home: Path) 
     assert (home / "server.log").stat().st_size < 10_000
 
 
-@pytest.mark.parametrize(
-    ("version", "found"), [("14\n", "PostgreSQL 14"), (None, "no file PG_VERSION")]
-)
+@pytest.mark.parametrize(("version", "found"), [("14\n", "PostgreSQL 14"), (None, "no file PG_VERSION")])
 def test_data_of_another_version_is_refused(
     server: EmbeddedServer, home: Path, version: str | None, found: str
 ) -> None:
@@ -495,9 +493,7 @@ def test_a_home_of_another_account_is_refused_to_root(home: Path) -> None:
 
 
 @root_only
-def test_programs_that_the_servers_account_cannot_reach_are_copied(
-    folder: Path, home: Path
-) -> None:
+def test_programs_that_the_servers_account_cannot_reach_are_copied(folder: Path, home: Path) -> None:
     closed = folder / "closed"
     closed.mkdir(0o700)
     wheel = EmbeddedServer(home).binaries.parent.parent
