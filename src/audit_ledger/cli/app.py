@@ -39,9 +39,6 @@ class Commands(TyperGroup):
         except LedgerError as error:
             complain(str(error))
             raise typer.Exit(cli.FAILED) from error
-        except UnicodeEncodeError as error:
-            complain("an argument is not UTF-8 text")
-            raise typer.Exit(cli.USAGE) from error
         except KeyboardInterrupt as error:
             complain("interrupted")
             raise typer.Exit(cli.INTERRUPTED) from error
