@@ -43,5 +43,5 @@ SELECT c.position, r.id,
        CASE WHEN c.response IS NOT NULL THEN 2 * c.position END,
        c.endpoint, c.http_status_code, c.duration_ms, c.rate_limit_remaining, c.recorded_at, c.recorded_at
   FROM api_call_made c
-  LEFT JOIN data_ingestion_runs r ON r.run_id = c.run_id
+  LEFT JOIN data_ingestion_runs r ON r.run_id = c.run_id AND r.id < c.position
  WHERE c.position > :after AND c.position <= :upto;

@@ -35,5 +35,5 @@ SELECT e.position, r.id, e.status,
            AND NOT EXISTS (SELECT FROM data_ingestion_run_ends f WHERE f.data_ingestion_run_id = r.id),
        e.message, e.duration_ms, e.recorded_at, e.recorded_at
   FROM run_ended e
-  LEFT JOIN data_ingestion_runs r ON r.run_id = e.run_id
+  LEFT JOIN data_ingestion_runs r ON r.run_id = e.run_id AND r.id < e.position
  WHERE e.position > :after AND e.position <= :upto;

@@ -38,7 +38,7 @@ WITH touches AS (
            e.position > f.id IS TRUE AS late
       FROM record_ingested e
       LEFT JOIN record_versions v ON v.id = e.position
-      LEFT JOIN data_ingestion_runs r ON r.run_id = e.run_id
+      LEFT JOIN data_ingestion_runs r ON r.run_id = e.run_id AND r.id < e.position
       LEFT JOIN data_ingestion_run_ends f ON f.data_ingestion_run_id = r.id AND f.first
      WHERE e.position > :after AND e.position <= :upto
 ), late AS (
@@ -54,15 +54,16 @@ WITH touches AS (
 INSERT INTO data_ingestion_run_records AS old
        (id, data_ingestion_run_id, record_type, record_id, operation, created_at, updated_at)
 SELECT t.id, t.data_ingestion_run_id, t.record_type, t.record_id,
-       CASE WHEN t.created_at IS NOT NULL THEN 'created'
+       CASE WHEN t.wrong IS NOT NULL THEN t.wrong
+            WHEN t.created_at IS NOT NULL THEN 'created'
             WHEN t.updated_at IS NOT NULL THEN 'updated'
-            ELSE t.otherwise END,
+            ELSE 'skipped' END,
        t.first_at, coalesce(t.created_at, t.updated_at, t.first_at)
   FROM (SELECT min(position) AS id, data_ingestion_run_id, record_type, record_id,
                min(recorded_at) AS first_at,
                min(recorded_at) FILTER (WHERE operation = 'created') AS created_at,
                min(recorded_at) FILTER (WHERE operation = 'updated') AS updated_at,
-               min(operation)   FILTER (WHERE operation NOT IN ('created', 'updated')) AS otherwise
+               min(operation)   FILTER (WHERE operation NOT IN ('created', 'updated', 'skipped')) AS wrong
           FROM touches
          WHERE NOT late
          GROUP BY data_ingestion_run_id, record_type, record_id) t

@@ -23,7 +23,9 @@ CREATE TABLE data_ingestion_runs (
     updated_at      timestamptz NOT NULL,
     CONSTRAINT data_ingestion_runs_pkey PRIMARY KEY (id),
     CONSTRAINT data_ingestion_runs_run_id UNIQUE (run_id),
-    CONSTRAINT data_ingestion_runs_status CHECK (status IN ('running', 'completed', 'failed'))
+    CONSTRAINT data_ingestion_runs_status CHECK (status IN ('running', 'completed', 'failed')),
+    CONSTRAINT data_ingestion_runs_end CHECK (
+        (status = 'completed') = (completed_at IS NOT NULL) AND (status = 'failed') = (failed_at IS NOT NULL))
 );
 CREATE INDEX idx_dir_on_task_and_started   ON data_ingestion_runs (task_name, started_at);
 CREATE INDEX idx_dir_on_source_and_started ON data_ingestion_runs (data_source, started_at);

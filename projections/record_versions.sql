@@ -72,4 +72,4 @@ SELECT n.position, n.record_type, n.record_id,
        CASE WHEN n.first_ever THEN 'created' ELSE 'updated' END,
        n.content, r.id, n.to_position, n.recorded_at, coalesce(n.replaced_at, n.recorded_at)
   FROM news n
-  LEFT JOIN data_ingestion_runs r ON r.run_id = n.run_id;
+  LEFT JOIN data_ingestion_runs r ON r.run_id = n.run_id AND r.id < n.position;

@@ -4,14 +4,28 @@
 -- run_id is the stream unless the event names another run. OFFSET 0 keeps the JSON from being parsed
 -- once for every column; a column that a query does not use is not computed.
 
+-- name: as_instant
+-- Only the form that events.py writes: PostgreSQL would also take 'now', 'infinity' and times without a
+-- zone, whose meaning depends on who folds and when. Anything else is an error, and the event set aside.
+CREATE FUNCTION as_instant(written text) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (CASE WHEN written LIKE '____-__-__T__:__:__%Z' THEN written ELSE 'no instant: ' || written END)::timestamptz;
+COMMENT ON FUNCTION as_instant(text) IS 'An instant in RFC 3339, UTC; NULL stays NULL, all else is an error.';
+
+-- name: as_day
+CREATE FUNCTION as_day(written text) RETURNS date
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (CASE WHEN written LIKE '____-__-__' THEN written ELSE 'no day: ' || written END)::date;
+COMMENT ON FUNCTION as_day(text) IS 'An RFC 3339 full-date; NULL stays NULL, all else is an error.';
+
 -- name: run_started
 CREATE VIEW run_started AS
 SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
        coalesce((d.s ->> 'run_id')::uuid, e.stream_id) AS run_id,
-       (d.s ->> 'occurred_at')::timestamptz            AS occurred_at,
+       as_instant(d.s ->> 'occurred_at')               AS occurred_at,
        d.s ->> 'task'                                  AS task,
        d.s ->> 'source'                                AS source,
-       (d.s ->> 'scheduled_for')::timestamptz          AS scheduled_for,
+       as_instant(d.s ->> 'scheduled_for')             AS scheduled_for,
        d.s -> 'parameters'                             AS parameters,
        d.s ->> 'actor'                                 AS actor,
        d.s ->> 'host'                                  AS host,
@@ -27,7 +41,7 @@ COMMENT ON VIEW run_started IS 'RunStarted events, decoded.';
 CREATE VIEW record_ingested AS
 SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
        coalesce((d.s ->> 'run_id')::uuid, e.stream_id) AS run_id,
-       (d.s ->> 'occurred_at')::timestamptz            AS occurred_at,
+       as_instant(d.s ->> 'occurred_at')               AS occurred_at,
        (d.s ->> 'record_type') COLLATE "C"             AS record_type,
        (d.s ->> 'record_id') COLLATE "C"               AS record_id,
        d.s ->> 'operation'                             AS operation,
@@ -41,8 +55,8 @@ COMMENT ON VIEW record_ingested IS 'RecordIngested events, decoded. content is a
 CREATE VIEW api_call_made AS
 SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
        coalesce((d.s ->> 'run_id')::uuid, e.stream_id) AS run_id,
-       (d.s ->> 'occurred_at')::timestamptz            AS occurred_at,
-       (d.s ->> 'captured_at')::timestamptz            AS captured_at,
+       as_instant(d.s ->> 'occurred_at')               AS occurred_at,
+       as_instant(d.s ->> 'captured_at')               AS captured_at,
        d.s ->> 'endpoint'                              AS endpoint,
        d.s ->> 'method'                                AS method,
        (d.s ->> 'http_status_code')::integer           AS http_status_code,
@@ -60,14 +74,14 @@ COMMENT ON VIEW api_call_made IS 'ApiCallMade events, decoded. request and respo
 CREATE VIEW run_ended AS
 SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
        coalesce((d.s ->> 'run_id')::uuid, e.stream_id) AS run_id,
-       (d.s ->> 'occurred_at')::timestamptz            AS occurred_at,
+       as_instant(d.s ->> 'occurred_at')               AS occurred_at,
        CASE e.type WHEN 'RunCompleted' THEN 'completed' ELSE 'failed' END AS status,
        (d.s ->> 'fetched')::integer                    AS fetched,
        (d.s ->> 'created')::integer                    AS created,
        (d.s ->> 'updated')::integer                    AS updated,
        (d.s ->> 'skipped')::integer                    AS skipped,
-       (d.s ->> 'data_date_start')::date               AS data_date_start,
-       (d.s ->> 'data_date_end')::date                 AS data_date_end,
+       as_day(d.s ->> 'data_date_start')               AS data_date_start,
+       as_day(d.s ->> 'data_date_end')                 AS data_date_end,
        (d.s ->> 'duration_ms')::bigint                 AS duration_ms,
        d.s ->> 'message'                               AS message,
        d.s ->> 'error_class'                           AS error_class,
@@ -83,6 +97,8 @@ DECLARE
     ledger text := current_schema();
 BEGIN
     EXECUTE format('GRANT SELECT ON run_started, record_ingested, api_call_made, run_ended TO %I, %I',
+                   ledger || '_reader', ledger || '_projector');
+    EXECUTE format('GRANT EXECUTE ON FUNCTION as_instant(text), as_day(text) TO %I, %I',
                    ledger || '_reader', ledger || '_projector');
 END
 $$;

@@ -207,18 +207,19 @@ def translate(database: Database, error: BaseException) -> LedgerError | None:
     message = getattr(diag, "message_primary", None) or str(error)
     if code.startswith("AL"):
         return AppendRefused(message, actual=diag and diag.message_detail, remedy=diag and diag.message_hint)
-    if code == "23505":
+    if code == "23505" and diag and diag.constraint_name == "events_stream_version":
         return VersionConflict(
             "the stream already has an event at that version",
             expected="the next version of the stream",
-            actual=diag and diag.message_detail,
+            actual=diag.message_detail,
             remedy="one process writes a stream: give each run its own run_id",
         )
     if code == "55P03":
+        folding = "update_read_models" in ((diag and diag.context) or "")
         return LedgerBusy(
-            "the append lock could not be had in time",
-            expected=f"to have it within {database.settings.lock_timeout:g} s",
-            actual=_holder(database),
+            "another session is folding the read models" if folding else "another session is appending",
+            expected=f"to have its lock within {database.settings.lock_timeout:g} s",
+            actual=_holder(database, "progress" if folding else "append"),
             remedy="end that session, or raise AUDIT_LEDGER_LOCK_TIMEOUT",
         )
     if code == "42501":
@@ -234,14 +235,21 @@ def translate(database: Database, error: BaseException) -> LedgerError | None:
     return None
 
 
-def _holder(database: Database) -> str:
-    """Who holds the append lock, in words."""
-    query = """
+HELD = {
+    "append": "l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint) = append_lock_key()",
+    "progress": "l.locktype = 'relation' AND l.relation = 'progress'::regclass AND l.mode = 'RowShareLock'",
+}
+"""How the lock of appending, and that of folding, show in pg_locks."""
+
+
+def _holder(database: Database, lock: str) -> str:
+    """Who holds a lock, in words."""
+    query = f"""
         SELECT a.pid, a.usename, a.application_name, clock_timestamp() - a.xact_start AS since
           FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-         WHERE l.locktype = 'advisory' AND l.granted
-           AND (l.classid::bigint << 32 | l.objid::bigint) = append_lock_key()
+         WHERE l.granted AND {HELD[lock]}
            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+         ORDER BY a.xact_start
     """
     try:
         with connect(database.url, database.settings) as conn:
