@@ -1,9 +1,11 @@
-"""What scripts hand over, as bodies: the contents of records, and the messages of API calls."""
+"""What scripts hand over, made fit to be kept: contents of records, messages of API calls, parameters."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from audit_ledger.errors import InvalidValue
 from audit_ledger.events import canonical_json
@@ -54,6 +56,16 @@ def message(value: Any, field: str) -> Body | None:
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     return Body(canonical_json(redact(value), field), JSON)
+
+
+def parameters(given: Mapping[str, Any] | None) -> Any:
+    """What a run runs with, as JSON without its secrets; dates, decimals, UUIDs and paths become text."""
+    if given is None:
+        return None
+    try:
+        return redact(to_jsonable_python(dict(given), inf_nan_mode="constants"))
+    except ValueError:  # RunStarted will say what is no JSON, and where
+        return dict(given)
 
 
 def _guess(content: bytes) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
+from audit_ledger.errors import RecordingError
 from audit_ledger.recording.resend import Batch, Pending, ResendFile, read
 from audit_ledger.store.bodies import put
 from audit_ledger.store.database import translated
@@ -128,6 +129,23 @@ class Outbox:
             self._thread.join()
         self._deliver([*self._waiting, last])
         self._waiting = []
+
+    def recording_error(self, task: str) -> RecordingError | None:
+        """The error that says what could not be sent and where it is kept; None where all was sent."""
+        if self.failure is None:
+            return None
+        path = self.file.path if self.file else None
+        remedy = f"once the database is back: audit-ledger resend {path}" if path else "none: see actual"
+        if self.lost:
+            remedy += f"; {self.lost} events could not even be saved"
+        error = RecordingError(
+            f"run {self._stream_id} of {task} could not be recorded to its end",
+            path=path,
+            actual=str(self.failure),
+            remedy=remedy,
+        )
+        error.__cause__ = self.failure
+        return error
 
     def _room_for(self, size: int) -> bool:
         return self._held_events < self._max_events and self._held_bytes + size <= self._max_bytes

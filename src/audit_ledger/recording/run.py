@@ -13,17 +13,14 @@ import os
 import socket
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from pydantic_core import to_jsonable_python
-
-from audit_ledger.errors import InvalidValue, LedgerError, RecordingError, RunEnded
+from audit_ledger.errors import InvalidValue, LedgerError, RunEnded
 from audit_ledger.events import (
     ApiCallMade,
     Operation,
@@ -34,14 +31,14 @@ from audit_ledger.events import (
     storable,
 )
 from audit_ledger.recording import content as contents
+from audit_ledger.recording.comparison import Comparison
+from audit_ledger.recording.counting import Counts, counted
 from audit_ledger.recording.failure import describe, plain
 from audit_ledger.recording.outbox import Outbox
-from audit_ledger.recording.redaction import redact, redact_url
+from audit_ledger.recording.redaction import redact_url
 from audit_ledger.recording.resend import Pending, ResendFile
 from audit_ledger.settings import Settings
-from audit_ledger.store import bodies, projections
 from audit_ledger.store.bodies import Body
-from audit_ledger.store.database import translated
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.version import VERSION
 
@@ -50,19 +47,6 @@ log = logging.getLogger("audit_ledger")
 LOOKUP_RECORDS = 1000
 LOOKUP_BYTES = 4 << 20
 """`ingest_many` asks for at most so many records, and holds at most so many bytes, at a time."""
-
-REMEMBERED = 10_000
-"""Records whose latest content a run remembers itself, before the read models know it."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many records a run fetched, created, updated and skipped."""
-
-    fetched: int = 0
-    created: int = 0
-    updated: int = 0
-    skipped: int = 0
 
 
 class Run:
@@ -101,13 +85,13 @@ class Run:
         self._declared: dict[str, int] = {}
         self._tally: Counter[str] = Counter()
         self._dates: dict[str, date] = {}
-        self._recent: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._comparison = Comparison(recorder.datastore)
         started = RunStarted.of(
             actor=settings.actor or _user(),
             code_version=settings.code_version,
             host=socket.gethostname() or None,
             occurred_at=self.started_at,
-            parameters=None if parameters is None else redact(_jsonable(parameters)),
+            parameters=contents.parameters(parameters),
             process_id=self._process_id,
             scheduled_for=scheduled_for,
             software_version=f"audit-ledger {VERSION}",
@@ -173,8 +157,7 @@ class Run:
         event = RecordIngested.of(
             occurred_at=self.now, operation=operation, record_id=record_id, record_type=record_type
         )
-        with self._lock:
-            self._tally[operation] += 1
+        self._count(operation)
         self._outbox.add(
             Pending(event, {} if content is None else {"content": contents.record_content(content)})
         )
@@ -221,16 +204,14 @@ class Run:
         result: dict[str, Operation | None] = {}
         for batch in self._batches(record_type, iter(pairs)):
             self._check_open()
-            known = self._latest(record_type, [event.record_id for event, _ in batch])
-            for event, body in batch:
-                with self._lock:
-                    operation, commitment = self._compare(event, body, known)
-                    self._tally[operation or "updated"] += 1
-                result[event.record_id] = operation
-                if commitment is None:
+            told = self._comparison.tell(batch, away=self._outbox.failure is not None)
+            for (event, body), answer in zip(batch, told, strict=True):
+                result[event.record_id] = answer.operation
+                self._count(answer.operation or "updated")
+                if answer.commitment is None:
                     self._outbox.add(Pending(event, {"content": body}))
                 else:
-                    self._outbox.add(Pending(event.model_copy(update={"content": commitment})))
+                    self._outbox.add(Pending(event.model_copy(update={"content": answer.commitment})))
         return result
 
     def api_call(
@@ -361,56 +342,17 @@ class Run:
     def _end(self, event: RunCompleted | RunFailed) -> Counts:
         self._ended = True
         self._outbox.close(Pending(event))
-        if self._outbox.failure is not None:
-            raise self._recording_error(self._outbox.failure)
-        self._result = self._counted() or self._own_count()
+        failure = self._outbox.recording_error(self.task)
+        if failure is not None:
+            raise failure
+        self._result = counted(
+            self._recorder.datastore, self.id, self._outbox.position, self._settings.projection_timeout
+        ) or Counts(**{"fetched": sum(self._tally.values()), **self._tally, **self._declared})
         return self._result
 
-    def _counted(self) -> Counts | None:
-        """What the read models made of the run, once they have reached its end."""
-        database = self._recorder.datastore
-        try:
-            with translated(database):
-                progress = projections.update(
-                    database, upto=self._outbox.position, timeout=self._settings.projection_timeout
-                )
-                if progress.position >= self._outbox.position:
-                    with database.get_connection() as conn:
-                        row = conn.execute(
-                            "SELECT records_fetched AS fetched, records_created AS created,"
-                            " records_updated AS updated, records_skipped AS skipped"
-                            "  FROM data_ingestion_runs WHERE run_id = %b",
-                            [self.id],
-                            prepare=True,
-                        ).fetchone()
-                    if row is not None:
-                        return Counts(**row)
-        except LedgerError as error:
-            log.warning("run %s is recorded, but the read models could not follow: %s", self.id, error)
-            return None
-        log.warning("run %s is recorded; the read models are behind and follow later", self.id)
-        return None
-
-    def _own_count(self) -> Counts:
-        touched = {"fetched": sum(self._tally.values()), **self._tally}
-        return Counts(**(touched | self._declared))
-
-    def _recording_error(self, failure: BaseException) -> RecordingError:
-        file = self._outbox.file
-        path = file.path if file else None
-        remedy = (
-            f"once the database is back: audit-ledger resend {path}" if path else "none: what is lost is lost"
-        )
-        if self._outbox.lost:
-            remedy += f"; {self._outbox.lost} events could not even be saved"
-        error = RecordingError(
-            f"run {self.id} of {self.task} could not be recorded to its end",
-            path=path,
-            actual=str(failure),
-            remedy=remedy,
-        )
-        error.__cause__ = failure
-        return error
+    def _count(self, operation: str) -> None:
+        with self._lock:
+            self._tally[operation] += 1
 
     def _batches(
         self, record_type: str, pairs: Iterator[tuple[Any, object]]
@@ -431,52 +373,10 @@ class Run:
         if batch:
             yield batch
 
-    def _latest(self, record_type: str, record_ids: list[str]) -> dict[str, bodies.Latest] | None:
-        """What is on record of those records; None when the database could not be asked."""
-        if self._outbox.failure is not None:
-            return None
-        database = self._recorder.datastore
-        try:
-            with translated(database):
-                for attempt in database.attempts():
-                    with attempt:
-                        return bodies.latest(database, record_type, record_ids)
-        except LedgerError as error:
-            log.warning("run %s cannot compare records for now: %s", self.id, error)
-        return None
-
-    def _compare(
-        self, event: RecordIngested, body: Body, known: dict[str, bodies.Latest] | None
-    ) -> tuple[Operation | None, str | None]:
-        """The provisional operation, and the commitment where the ledger has the body already."""
-        key = (event.record_type, event.record_id)
-        mine = self._recent.pop(key, None)
-        self._recent[key] = body.sha256
-        if len(self._recent) > REMEMBERED:
-            self._recent.popitem(last=False)
-        if mine is not None:
-            return ("skipped" if mine == body.sha256 else "updated"), None
-        if known is None:
-            return None, None
-        latest = known.get(event.record_id)
-        if latest is None:
-            return "created", None
-        if latest.sha256 == body.sha256:
-            return "skipped", latest.commitment
-        return "updated", None
-
 
 def resend_path(home: Path, run_id: UUID) -> Path:
     """Where the unsent events of a run are kept."""
     return home / "resend" / f"{run_id}.jsonl"
-
-
-def _jsonable(parameters: Mapping[str, Any]) -> Any:
-    """Parameters with dates, decimals, UUIDs and paths as text."""
-    try:
-        return to_jsonable_python(dict(parameters), inf_nan_mode="constants")
-    except ValueError:  # RunStarted says what is no JSON, and where
-        return dict(parameters)
 
 
 def _milliseconds(duration: float) -> int:
