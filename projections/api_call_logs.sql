@@ -38,10 +38,10 @@ COMMENT ON COLUMN api_call_logs.updated_at              IS 'recorded_at of the e
 INSERT INTO api_call_logs
        (id, data_ingestion_run_id, api_request_payload_id, api_response_payload_id, endpoint,
         http_status_code, duration_ms, rate_limit_remaining, created_at, updated_at)
-SELECT c.position, r.id,
+SELECT c.position, CASE WHEN r.id < c.position THEN r.id END,
        CASE WHEN c.request  IS NOT NULL THEN 2 * c.position - 1 END,
        CASE WHEN c.response IS NOT NULL THEN 2 * c.position END,
        c.endpoint, c.http_status_code, c.duration_ms, c.rate_limit_remaining, c.recorded_at, c.recorded_at
   FROM api_call_made c
-  LEFT JOIN data_ingestion_runs r ON r.run_id = c.run_id AND r.id < c.position
+  LEFT JOIN data_ingestion_runs r ON r.run_id = c.run_id
  WHERE c.position > :after AND c.position <= :upto;

@@ -32,9 +32,9 @@ COMMENT ON VIEW api_payloads IS 'Requests and responses with their bodies: JSON 
 
 -- name: fold
 INSERT INTO api_payload_rows (id, type, commitment, source, captured_at, created_at, updated_at)
-SELECT b.id, b.type, b.commitment, r.data_source, coalesce(c.captured_at, c.occurred_at), c.recorded_at, c.recorded_at
+SELECT b.id, b.type, b.commitment, CASE WHEN r.id < c.position THEN r.data_source END, coalesce(c.captured_at, c.occurred_at), c.recorded_at, c.recorded_at
   FROM api_call_made c
-  LEFT JOIN data_ingestion_runs r ON r.run_id = c.run_id AND r.id < c.position
+  LEFT JOIN data_ingestion_runs r ON r.run_id = c.run_id
  CROSS JOIN LATERAL (VALUES (2 * c.position - 1, 'ApiRequest', c.request),
                             (2 * c.position, 'ApiResponse', c.response)) AS b(id, type, commitment)
  WHERE c.position > :after AND c.position <= :upto

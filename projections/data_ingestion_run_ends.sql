@@ -30,10 +30,10 @@ COMMENT ON COLUMN data_ingestion_run_ends.updated_at            IS 'recorded_at 
 -- name: fold
 INSERT INTO data_ingestion_run_ends
        (id, data_ingestion_run_id, status, first, message, duration_ms, created_at, updated_at)
-SELECT e.position, r.id, e.status,
+SELECT e.position, CASE WHEN r.id < e.position THEN r.id END, e.status,
        row_number() OVER (PARTITION BY e.run_id ORDER BY e.position) = 1
            AND NOT EXISTS (SELECT FROM data_ingestion_run_ends f WHERE f.data_ingestion_run_id = r.id),
        e.message, e.duration_ms, e.recorded_at, e.recorded_at
   FROM run_ended e
-  LEFT JOIN data_ingestion_runs r ON r.run_id = e.run_id AND r.id < e.position
+  LEFT JOIN data_ingestion_runs r ON r.run_id = e.run_id
  WHERE e.position > :after AND e.position <= :upto;

@@ -20,7 +20,7 @@ CREATE TABLE record_versions (
     CONSTRAINT record_versions_run FOREIGN KEY (data_ingestion_run_id) REFERENCES data_ingestion_runs (id),
     CONSTRAINT record_versions_operation CHECK (operation IN ('created', 'updated')),
     CONSTRAINT record_versions_interval CHECK (to_position > id)
-);
+) WITH (fillfactor = 90);
 CREATE UNIQUE INDEX idx_record_versions_on_record ON record_versions (record_type, record_id, id);
 CREATE INDEX idx_record_versions_on_run ON record_versions (data_ingestion_run_id);
 COMMENT ON TABLE  record_versions                       IS 'The versions of each record''s content.';
@@ -39,7 +39,7 @@ COMMENT ON COLUMN record_versions.updated_at            IS 'recorded_at of the e
 -- changes: those that set the content. News: those that set it to something else.
 WITH touches AS (
     SELECT e.position, e.recorded_at, e.run_id, e.record_type, e.record_id, e.operation, e.content,
-           row_number() OVER (PARTITION BY e.record_type, e.record_id ORDER BY e.position) = 1 AS first_here
+           row_number() OVER (PARTITION BY e.record_id, e.record_type ORDER BY e.position) = 1 AS first_here
       FROM record_ingested e
      WHERE e.position > :after AND e.position <= :upto
 ), changes AS (
@@ -52,14 +52,14 @@ WITH touches AS (
             WHERE v.record_type = t.record_type AND v.record_id = t.record_id
             ORDER BY v.record_type DESC, v.record_id DESC, v.id DESC LIMIT 1) v ON true
      WHERE t.content IS NOT NULL OR t.operation <> 'skipped' OR t.first_here AND v.id IS NULL
-    WINDOW w AS (PARTITION BY t.record_type, t.record_id ORDER BY t.position)
+    WINDOW w AS (PARTITION BY t.record_id, t.record_type ORDER BY t.position)
 ), news AS (
     SELECT c.*, lead(c.position)    OVER w AS to_position,
                 lead(c.recorded_at) OVER w AS replaced_at,
                 row_number()        OVER w = 1 AS closes_open
       FROM changes c
      WHERE c.first_ever OR c.content IS NULL OR c.content IS DISTINCT FROM c.content_before
-    WINDOW w AS (PARTITION BY c.record_type, c.record_id ORDER BY c.position)
+    WINDOW w AS (PARTITION BY c.record_id, c.record_type ORDER BY c.position)
 ), closed AS (
     UPDATE record_versions v
        SET to_position = n.position, updated_at = n.recorded_at
@@ -70,6 +70,7 @@ INSERT INTO record_versions
        (id, record_type, record_id, operation, content, data_ingestion_run_id, to_position, created_at, updated_at)
 SELECT n.position, n.record_type, n.record_id,
        CASE WHEN n.first_ever THEN 'created' ELSE 'updated' END,
-       n.content, r.id, n.to_position, n.recorded_at, coalesce(n.replaced_at, n.recorded_at)
+       n.content, CASE WHEN r.id < n.position THEN r.id END, n.to_position, n.recorded_at, coalesce(n.replaced_at, n.recorded_at)
   FROM news n
-  LEFT JOIN data_ingestion_runs r ON r.run_id = n.run_id AND r.id < n.position;
+  LEFT JOIN data_ingestion_runs r ON r.run_id = n.run_id
+ ORDER BY n.position;

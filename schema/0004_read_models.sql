@@ -73,6 +73,8 @@ SET plan_cache_mode = force_generic_plan
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 SET enable_seqscan = off
+SET enable_material = off
+SET work_mem = '32MB'
 SET jit = off
 SET max_parallel_workers_per_gather = 0
 AS $$
