@@ -64,7 +64,7 @@ WITH touches AS (
     UPDATE record_versions v
        SET to_position = n.position, updated_at = n.recorded_at
       FROM news n
-     WHERE n.closes_open AND v.id = n.open_id
+     WHERE n.closes_open AND n.open_id IS NOT NULL AND v.id = n.open_id
 )
 INSERT INTO record_versions
        (id, record_type, record_id, operation, content, data_ingestion_run_id, to_position, created_at, updated_at)

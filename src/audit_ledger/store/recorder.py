@@ -10,7 +10,7 @@ a second attempt that recognises its own first.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from eventsourcing import persistence, postgres
@@ -24,6 +24,7 @@ from audit_ledger.events import Event
 from audit_ledger.settings import load
 from audit_ledger.store import packing
 from audit_ledger.store.database import Database, translated
+from audit_ledger.store.packing import Storable
 
 FEW = 20
 """Up to this many events go in one statement; above, COPY is faster."""
@@ -58,6 +59,15 @@ class RecordedEvent:
     state: bytes
 
 
+class Row(NamedTuple):
+    """An event on its way in, with the names of the library's StoredEvent, which takes longer to make."""
+
+    originator_id: UUID | str
+    originator_version: int
+    topic: str
+    state: bytes
+
+
 class LedgerRecorder(postgres.PostgresApplicationRecorder):
     """Appends to and reads from the ledger's log. Threads may share it."""
 
@@ -83,10 +93,7 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         """
         if not stored_events:
             return None
-        for attempt in self.datastore.attempts():
-            with attempt:
-                again = attempt.retry_state.attempt_number > 1 or kwargs.get("again", False)
-                first = self._append_again(stored_events) if again else self._append(stored_events)
+        first = self._insert(stored_events, again=kwargs.get("again", False))
         return list(range(first, first + len(stored_events)))
 
     def append(self, stream_id: UUID, version: int, events: Sequence[Event], *, again: bool = False) -> int:
@@ -102,17 +109,27 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
             VersionConflict: the stream has an event past that version.
             AppendRefused, LedgerBusy, WrongRole, Unreachable: the database said no, or nothing.
         """
-        stored = stored_events(stream_id, version, events)
+        rows = [
+            Row(stream_id, next_version, event.type, event.state)
+            for next_version, event in enumerate(events, version + 1)
+        ]
         with translated(self.datastore):
-            positions = self.insert_events(stored, again=again)
-        assert positions is not None  # only of no events
-        return positions[-1]
+            return self._insert(rows, again=again) + len(rows) - 1
 
-    def _append(self, events: Sequence[StoredEvent]) -> int:
+    def _insert(self, events: Sequence[Storable], *, again: bool) -> int:
+        """Append a batch, trying again where the connection is lost; returns the first position."""
+        for attempt in self.datastore.attempts():
+            with attempt:
+                if again or attempt.retry_state.attempt_number > 1:
+                    return self._append_again(events)
+                return self._append(events)
+        raise AssertionError  # an attempt returns or raises
+
+    def _append(self, events: Sequence[Storable]) -> int:
         with self.datastore.get_connection() as conn:
             return append_few(conn, events) if len(events) <= FEW else append_many(conn, events)
 
-    def _append_again(self, events: Sequence[StoredEvent]) -> int:
+    def _append_again(self, events: Sequence[Storable]) -> int:
         """Append after an attempt whose outcome is unknown."""
         try:
             return self._append(events)
@@ -122,7 +139,7 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
                 raise
             return first
 
-    def find(self, events: Sequence[StoredEvent]) -> int | None:
+    def find(self, events: Sequence[Storable]) -> int | None:
         """The first position of a batch that is there as a whole and byte for byte, else None."""
         with self.datastore.get_connection() as conn:
             rows = conn.execute(
@@ -172,20 +189,7 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
             after = rows[-1][by]
 
 
-def stored_events(stream_id: UUID, version: int, events: Sequence[Event]) -> list[StoredEvent]:
-    """Events of ours in the library's form, with the versions that follow `version`."""
-    return [
-        StoredEvent(
-            originator_id=stream_id,
-            originator_version=next_version,
-            topic=event.type,
-            state=event.state,
-        )
-        for next_version, event in enumerate(events, version + 1)
-    ]
-
-
-def append_few(conn: Connection[DictRow], events: Sequence[StoredEvent]) -> int:
+def append_few(conn: Connection[DictRow], events: Sequence[Storable]) -> int:
     """Append in one round trip; returns the first position."""
     row = conn.execute(
         "SELECT append(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[]) AS first",
@@ -201,7 +205,7 @@ def append_few(conn: Connection[DictRow], events: Sequence[StoredEvent]) -> int:
     return int(row["first"])
 
 
-def append_many(conn: Connection[DictRow], events: Sequence[StoredEvent]) -> int:
+def append_many(conn: Connection[DictRow], events: Sequence[Storable]) -> int:
     """Append by COPY; returns the first position.
 
     Rows are packed page by page while the server takes in the page before.

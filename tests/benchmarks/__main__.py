@@ -1,0 +1,47 @@
+"""`python -m tests.benchmarks`: measure, print the table, and write it into the docs where asked to."""
+
+import argparse
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+
+from tests.benchmarks import append, fold, memory, runs, table
+from tests.benchmarks.ground import Ground, ground
+from tests.benchmarks.harness import QUICK, Row, Sizes
+
+TOPICS: dict[str, Callable[[Ground, Sizes], Iterator[Row]]] = {
+    "append": append.measure,
+    "runs": runs.measure,
+    "fold": fold.measure,
+    "memory": memory.measure,
+}
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument(
+        "topics", nargs="*", metavar="TOPIC", help=f"any of {', '.join(TOPICS)}; default: all"
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
+    parser.add_argument("--markdown", action="store_true", help="write the table to the docs as well")
+    given = parser.parse_args()
+    unknown = set(given.topics) - TOPICS.keys()
+    if unknown:
+        parser.error(f"no such topic: {', '.join(sorted(unknown))}")
+    if given.markdown and (given.quick or given.topics):
+        parser.error("--markdown takes the whole benchmark: no --quick, no topics")
+    rows: list[Row] = []
+    console = Console()
+    with ground() as place:
+        machine = table.describe(place)
+        for topic in given.topics or TOPICS:
+            console.print(f"{topic} …", style="dim")
+            rows += TOPICS[topic](place, QUICK if given.quick else Sizes())
+    table.show(console, rows, machine)
+    if given.markdown:
+        table.write(rows, machine)
+
+
+if __name__ == "__main__":
+    main()

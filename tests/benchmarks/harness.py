@@ -1,0 +1,151 @@
+"""How to measure: turn and turn about, untimed preparation, and a ratio of medians with its spread."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+WARM_UP = 2
+"""Rounds that are measured and thrown away: they fill caches, plan statements and extend tables."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        batch: Events in a batch.
+        rounds: Timed samples of each contestant.
+        fold_chunks: Chunks that are folded, in turn with the bare statements.
+        fold_events: Events in a chunk.
+        starts: How often a stopped server is connected to.
+        records: Records of the long run.
+    """
+
+    batch: int = 10_000
+    rounds: int = 31
+    fold_chunks: int = 22
+    fold_events: int = 20_000
+    starts: int = 7
+    records: int = 1_000_000
+
+
+QUICK = Sizes(batch=500, rounds=3, fold_chunks=3, fold_events=2_000, starts=1, records=20_000)
+"""Just enough to see that everything works; the figures mean nothing."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: What is measured.
+        ours: The figure of audit-ledger.
+        peer: What it is held against: a peer measured in the same run, or a fixed limit.
+        ratio: The one to the other; above 1 is better where `at_least`, else worse.
+        target: What the ratio must reach, or must not exceed.
+        at_least: Whether the target is a floor, as for rates; else it is a ceiling.
+        spread: Lower and upper quartile of the ratio over the samples; None for a single reading.
+    """
+
+    name: str
+    ours: str
+    peer: str
+    ratio: float
+    target: float
+    at_least: bool
+    spread: tuple[float, float] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the target is met."""
+        return self.ratio >= self.target if self.at_least else self.ratio <= self.target
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, in the order of the table's columns."""
+        spread = f" ({self.spread[0]:.2f}–{self.spread[1]:.2f})" if self.spread else ""
+        sign = "≥" if self.at_least else "≤"
+        return (
+            self.name,
+            self.ours,
+            self.peer,
+            f"{self.ratio:.2f}{spread}",
+            f"{sign} {self.target:g}",
+            "✅" if self.ok else "❌",
+        )
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long a call takes. What was prepared for it is collected first; it pays for its own garbage."""
+    gc.collect()
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def take_turns(rounds: int, *contestants: Callable[[], float]) -> list[list[float]]:
+    """Measure several in turn (A, B, A, B, …), so that whatever slows the machine slows them alike.
+
+    Args:
+        rounds: Samples to keep of each.
+        contestants: Each makes its own preparations, and returns its own seconds.
+
+    Returns:
+        The seconds of each contestant, by round.
+    """
+    samples = [[contestant() for contestant in contestants] for _ in range(WARM_UP + rounds)]
+    return [list(column) for column in zip(*samples[WARM_UP:], strict=True)]
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """Lower and upper quartile."""
+    if len(values) < 2:
+        return values[0], values[0]
+    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return lower, upper
+
+
+def rates(
+    name: str, peer: str, ours: Sequence[float], theirs: Sequence[float], events: int, target: float
+) -> Row:
+    """Compare events a second: the ratio must be at least the target."""
+    our_median, their_median = statistics.median(ours), statistics.median(theirs)
+    return Row(
+        name,
+        f"{events / our_median:,.0f} events/s",
+        f"{peer}: {events / their_median:,.0f} events/s",
+        their_median / our_median,
+        target,
+        at_least=True,
+        spread=quartiles([b / a for a, b in zip(ours, theirs, strict=True)]),
+    )
+
+
+def times(name: str, peer: str, ours: Sequence[float], theirs: Sequence[float], target: float) -> Row:
+    """Compare durations: ours may be at most `target` times theirs."""
+    our_median, their_median = statistics.median(ours), statistics.median(theirs)
+    return Row(
+        name,
+        f"{our_median * 1000:.2f} ms",
+        f"{peer}: {their_median * 1000:.2f} ms",
+        our_median / their_median,
+        target,
+        at_least=False,
+        spread=quartiles([a / b for a, b in zip(ours, theirs, strict=True)]),
+    )
+
+
+def within(name: str, ours: Sequence[float], limit: float, unit: str) -> Row:
+    """Hold a figure against a fixed limit: the ratio is the part of it that is used."""
+    median = statistics.median(ours)
+    return Row(
+        name,
+        f"{median:,.4g} {unit}",
+        f"limit: {limit:g} {unit}",
+        median / limit,
+        1,
+        at_least=False,
+        spread=quartiles([value / limit for value in ours]) if len(ours) > 1 else None,
+    )
