@@ -32,7 +32,8 @@ CREATE TABLE events (
     CONSTRAINT events_stream_version UNIQUE (stream_id, version),
     CONSTRAINT events_position_from_one CHECK (position > 0),
     CONSTRAINT events_version_not_negative CHECK (version >= 0),
-    CONSTRAINT events_type_printable_ascii CHECK (type ~ '^[ !#-[\]-~]+$')
+    -- The comparison spares by far the most frequent type the regular expression.
+    CONSTRAINT events_type_printable_ascii CHECK (type = 'RecordIngested' OR type ~ '^[ !#-[\]-~]+$')
 );
 COMMENT ON TABLE  events             IS 'The immutable event log, in commit order.';
 COMMENT ON COLUMN events.position    IS 'Place in the ledger: from 1, without gaps, in commit order.';
