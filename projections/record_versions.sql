@@ -37,6 +37,8 @@ COMMENT ON COLUMN record_versions.updated_at            IS 'recorded_at of the e
 -- name: fold
 -- touches: the range, each with whether it is the record's first ever, and the version open before it.
 -- changes: those that set the content. News: those that set it to something else.
+-- closed: always conflicts, and so is a look-up of the open version whatever the planner believes; a join
+-- may turn into a scan. Of the row offered, only the two columns that are set count.
 WITH touches AS (
     SELECT e.position, e.recorded_at, e.run_id, e.record_type, e.record_id, e.operation, e.content,
            row_number() OVER (PARTITION BY e.record_id, e.record_type ORDER BY e.position) = 1 AS first_here
@@ -61,10 +63,12 @@ WITH touches AS (
      WHERE c.first_ever OR c.content IS NULL OR c.content IS DISTINCT FROM c.content_before
     WINDOW w AS (PARTITION BY c.record_id, c.record_type ORDER BY c.position)
 ), closed AS (
-    UPDATE record_versions v
-       SET to_position = n.position, updated_at = n.recorded_at
+    INSERT INTO record_versions
+           (id, record_type, record_id, operation, data_ingestion_run_id, to_position, created_at, updated_at)
+    SELECT n.open_id, n.record_type, n.record_id, 'updated', 0, n.position, n.recorded_at, n.recorded_at
       FROM news n
-     WHERE n.closes_open AND n.open_id IS NOT NULL AND v.id = n.open_id
+     WHERE n.closes_open AND n.open_id IS NOT NULL
+    ON CONFLICT (id) DO UPDATE SET to_position = excluded.to_position, updated_at = excluded.updated_at
 )
 INSERT INTO record_versions
        (id, record_type, record_id, operation, content, data_ingestion_run_id, to_position, created_at, updated_at)

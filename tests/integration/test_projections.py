@@ -1,14 +1,16 @@
 """Read models: another one is one more file; what cannot be folded is set aside; progress is honest."""
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from audit_ledger import Ledger
 from audit_ledger.store.migrations import install_projection
-from audit_ledger.store.sql import SqlFile
+from audit_ledger.store.sql import SqlFile, projection_files
 
 Admin = psycopg.Connection[Any]
 
@@ -76,3 +78,47 @@ def test_asking_brings_the_read_models_up_to_date(ledger: Ledger, admin: Admin) 
     with ledger.run("t", "s"):
         assert admin.execute("SELECT count(*) FROM data_ingestion_runs").fetchone() == (0,)
         assert ledger.runs.running().count() == 1
+
+
+LOOK_UPS = {"Index Scan", "Index Only Scan", "Result", "Values Scan"}
+"""What may be read on the inner side of a join, which is run once for every row of the outer side."""
+
+
+def leaves(plan: dict[str, Any]) -> Iterator[str]:
+    """What a plan reads from."""
+    children = plan.get("Plans", [])
+    if not children:
+        yield plan["Node Type"]
+    for child in children:
+        yield from leaves(child)
+
+
+def joins(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The joins of a plan, at any depth."""
+    if plan["Node Type"] in ("Nested Loop", "Hash Join", "Merge Join"):
+        yield plan
+    for child in plan.get("Plans", []):
+        yield from joins(child)
+
+
+@pytest.mark.parametrize("file", projection_files(), ids=lambda file: file.name)
+def test_every_join_of_a_fold_is_a_look_up_even_if_planned_on_empty_vacuumed_tables(
+    file: SqlFile, admin: Admin
+) -> None:
+    """A plan is cached once; a nightly vacuum of a fresh ledger says that its tables are empty."""
+    admin.execute("VACUUM ANALYZE")
+    row = admin.execute("SELECT proconfig FROM pg_proc WHERE proname = 'update_read_models'").fetchone()
+    assert row is not None
+    for setting in row[0]:
+        name, _, value = setting.partition("=")
+        if name != "search_path":
+            admin.execute("SELECT set_config(%s, %s, false)", [name, value])
+    for stage in {"fold", "finish"} & file.blocks.keys():
+        statement = file.blocks[stage].replace(":after", "$1").replace(":upto", "$2")
+        admin.execute(f"PREPARE {stage} (bigint, bigint) AS {statement}".encode())
+        explained = admin.execute(f"EXPLAIN (FORMAT json) EXECUTE {stage} (0, 1)".encode()).fetchone()
+        assert explained is not None
+        for join in joins(explained[0][0]["Plan"]):
+            inner = next(child for child in join["Plans"] if child["Parent Relationship"] == "Inner")
+            assert join["Node Type"] == "Nested Loop"
+            assert set(leaves(inner)) <= LOOK_UPS, inner
