@@ -1,6 +1,8 @@
 """`python -m tests.benchmarks`: measure, print the table, and write it into the docs where asked to."""
 
 import argparse
+import signal
+import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -31,6 +33,7 @@ def main() -> None:
         parser.error(f"no such topic: {', '.join(sorted(unknown))}")
     if given.markdown and (given.quick or given.topics):
         parser.error("--markdown takes the whole benchmark: no --quick, no topics")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped
     rows: list[Row] = []
     console = Console()
     with ground() as place:

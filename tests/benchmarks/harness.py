@@ -17,21 +17,20 @@ class Sizes:
     Attributes:
         batch: Events in a batch.
         rounds: Timed samples of each contestant.
-        fold_chunks: Chunks that are folded, in turn with the bare statements.
-        fold_events: Events in a chunk.
+        fold_chunks: Chunks that are folded, in turn with the bare statements; few enough that no checkpoint
+            falls among them.
         starts: How often a stopped server is connected to.
         records: Records of the long run.
     """
 
     batch: int = 10_000
     rounds: int = 31
-    fold_chunks: int = 22
-    fold_events: int = 20_000
+    fold_chunks: int = 16
     starts: int = 7
     records: int = 1_000_000
 
 
-QUICK = Sizes(batch=500, rounds=3, fold_chunks=3, fold_events=2_000, starts=1, records=20_000)
+QUICK = Sizes(batch=500, rounds=3, fold_chunks=1, starts=1, records=20_000)
 """Just enough to see that everything works; the figures mean nothing."""
 
 
