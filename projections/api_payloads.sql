@@ -1,6 +1,6 @@
 -- Read model: api_payloads. What was sent to an API and what came back: the rows say which body, when
 -- and from which source; the view adds the body itself.
--- after: data_ingestion_runs
+-- after: data_ingestion_runs, officer_decisions
 
 -- name: ddl
 CREATE TABLE api_payload_rows (
@@ -24,11 +24,11 @@ COMMENT ON COLUMN api_payload_rows.captured_at IS 'When the body was captured, b
 COMMENT ON COLUMN api_payload_rows.created_at  IS 'recorded_at of the event.';
 COMMENT ON COLUMN api_payload_rows.updated_at  IS 'recorded_at of the event.';
 CREATE VIEW api_payloads AS
-SELECT p.id, p.type, body_as_json(b.content, b.media_type) AS payload,
+SELECT p.id, p.type, coalesce(body_as_json(b.content, b.media_type), erased_as_json(p.commitment)) AS payload,
        p.source, p.captured_at, p.created_at, p.updated_at
   FROM api_payload_rows p
   LEFT JOIN bodies b ON b.commitment = p.commitment;
-COMMENT ON VIEW api_payloads IS 'Requests and responses with their bodies: JSON as JSON, other text as a string, binary as base64.';
+COMMENT ON VIEW api_payloads IS 'Requests and responses with their bodies: JSON as JSON, other text as a string, binary as base64, an erased one as {"erased": …}.';
 
 -- name: fold
 INSERT INTO api_payload_rows (id, type, commitment, source, captured_at, created_at, updated_at)

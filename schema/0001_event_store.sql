@@ -1,7 +1,8 @@
 -- The event store: one append-only table, the head that orders it, and the guards that keep it so.
 --
 -- Run once, as the ledger's owner, with search_path set to the ledger's schema; every name below is
--- therefore unqualified. The roles are named after the schema: NAME_writer, NAME_reader, NAME_projector.
+-- therefore unqualified. The roles are named after the schema: NAME_writer, NAME_officer, NAME_reader,
+-- NAME_projector.
 
 -- name: origin
 -- Who this ledger is. One row, made at init.
@@ -146,7 +147,8 @@ BEGIN
     SELECT position, recorded_at INTO STRICT last FROM head;
     SELECT count(*) AS rows, max(e.position) AS position,
            min(e.recorded_at) AS earliest, max(e.recorded_at) AS latest,
-           min(e.recorded_by) AS least_by, max(e.recorded_by) AS greatest_by
+           min(e.recorded_by) AS least_by, max(e.recorded_by) AS greatest_by,
+           bool_or(e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'RetentionChanged')) AS officers
       INTO new
       FROM events e
      WHERE e.position > last.position;
@@ -167,6 +169,13 @@ BEGIN
             DETAIL  = format('%s was offered.', CASE WHEN new.least_by <> session_user THEN new.least_by ELSE new.greatest_by END),
             HINT    = 'Record as yourself; what a script says of itself belongs in actor.';
     END IF;
+    IF new.officers AND NOT pg_has_role(session_user, TG_TABLE_SCHEMA || '_officer', 'MEMBER') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'AL005',
+            MESSAGE = 'only an officer may erase bodies, add and release holds, and set the retention',
+            DETAIL  = format('%s is no member of %s_officer.', session_user, TG_TABLE_SCHEMA),
+            HINT    = format('Connect as %s_officer, or as a member of it.', TG_TABLE_SCHEMA);
+    END IF;
     IF new.earliest <> new.latest
        OR new.latest < greatest(last.recorded_at, now_at - interval '10 seconds')
        OR new.latest > greatest(last.recorded_at, now_at) THEN
@@ -183,7 +192,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION guard_append() IS
-    'Trigger: refuse positions, roles and times that do not follow from the head; then move the head and notify.';
+    'Trigger: refuse positions, roles and times that do not follow from the head, and what only officers may; then move the head and notify.';
 CREATE TRIGGER events_guard AFTER INSERT ON events
     FOR EACH STATEMENT EXECUTE FUNCTION guard_append();
 ALTER TABLE events ENABLE ALWAYS TRIGGER events_guard;

@@ -28,7 +28,16 @@ COMMENT ON COLUMN bodies.media_type IS 'Media type (RFC 6838) that the bytes wer
 COMMENT ON COLUMN bodies.content    IS 'The bytes, compressed by PostgreSQL; NULL once erased.';
 COMMENT ON COLUMN bodies.stored_at  IS 'When the row was made, by the database clock.';
 
+-- name: body_lock_key
+-- The key of the advisory lock between those who refer to bodies (shared, from storing them to the end of
+-- the transaction that appends the events) and those who erase them (exclusive): 'body' in the high half.
+CREATE FUNCTION body_lock_key() RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (x'626f6479'::bigint << 32) | 'bodies'::regclass::oid::bigint;
+COMMENT ON FUNCTION body_lock_key() IS 'Key of the transaction advisory lock that keeps erasing and referring apart.';
+
 -- name: put_bodies
+-- Until the caller's transaction ends, none of these bodies is erased: it appends the events that refer to them.
 -- Stores those bodies that are not there yet; returns the commitment of each, in order. Rows go in
 -- by SHA-256, so that two callers with the same bodies cannot deadlock.
 CREATE FUNCTION put_bodies(contents bytea[], media_types text[], salts bytea[], commitments text[])
@@ -38,6 +47,7 @@ SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock_shared(body_lock_key());
     INSERT INTO bodies (commitment, salt, sha256, size, media_type, content)
     SELECT DISTINCT ON (sha256(g.content))
            g.commitment, g.salt, sha256(g.content), octet_length(g.content), g.media_type, g.content
@@ -53,6 +63,17 @@ $$;
 COMMENT ON FUNCTION put_bodies(bytea[], text[], bytea[], text[]) IS
     'Store bodies once each; returns their commitments in order.';
 
+-- name: forget_body
+-- What makes the bytes unknowable. erase_body() alone calls it, once everything else is as it must be.
+CREATE FUNCTION forget_body(erased_commitment text) RETURNS void
+LANGUAGE sql
+SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    UPDATE bodies SET salt = NULL, sha256 = NULL, content = NULL WHERE commitment = erased_commitment;
+$$;
+COMMENT ON FUNCTION forget_body(text) IS 'Delete bytes, salt and SHA-256 of a body.';
+
 -- name: grants
 DO $$
 DECLARE
@@ -60,6 +81,8 @@ DECLARE
 BEGIN
     EXECUTE format('GRANT SELECT ON bodies TO %I, %I', ledger || '_reader', ledger || '_projector');
     EXECUTE format('GRANT EXECUTE ON FUNCTION put_bodies(bytea[], text[], bytea[], text[]) TO %I', ledger || '_writer');
+    EXECUTE format('GRANT EXECUTE ON FUNCTION append_lock_key(), body_lock_key(), forget_body(text) TO %I',
+                   ledger || '_projector');
 END
 $$;
 

@@ -91,12 +91,32 @@ SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
  WHERE e.type IN ('RunCompleted', 'RunFailed');
 COMMENT ON VIEW run_ended IS 'RunCompleted and RunFailed events, decoded.';
 
+-- name: officer_event
+-- BodyErased, HoldAdded, HoldReleased and RetentionChanged alike: what officers decided, and why.
+CREATE VIEW officer_event AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version, e.type,
+       as_instant(d.s ->> 'occurred_at')         AS occurred_at,
+       d.s ->> 'by'                              AS by,
+       d.s ->> 'reason'                          AS reason,
+       (d.s ->> 'commitment') COLLATE "C"        AS commitment,
+       ARRAY(SELECT jsonb_array_elements_text(d.s -> 'referrers')::bigint) AS referrers,
+       (d.s ->> 'hold_id')::uuid                 AS hold_id,
+       (d.s ->> 'payload_id')::bigint            AS payload_id,
+       (d.s ->> 'record_type') COLLATE "C"       AS record_type,
+       (d.s ->> 'record_id') COLLATE "C"         AS record_id,
+       (d.s ->> 'run_id')::uuid                  AS run_id,
+       (d.s ->> 'days')::integer                 AS days
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'RetentionChanged');
+COMMENT ON VIEW officer_event IS 'BodyErased, HoldAdded, HoldReleased and RetentionChanged events, decoded.';
+
 -- name: grants
 DO $$
 DECLARE
     ledger text := current_schema();
 BEGIN
-    EXECUTE format('GRANT SELECT ON run_started, record_ingested, api_call_made, run_ended TO %I, %I',
+    EXECUTE format('GRANT SELECT ON run_started, record_ingested, api_call_made, run_ended, officer_event TO %I, %I',
                    ledger || '_reader', ledger || '_projector');
     EXECUTE format('GRANT EXECUTE ON FUNCTION as_instant(text), as_day(text) TO %I, %I',
                    ledger || '_reader', ledger || '_projector');

@@ -11,8 +11,15 @@
     ├── LedgerBusy                       the append lock could not be had in time; names its holder
     ├── AppendRefused                    a guard of the database refused the events
     │   └── VersionConflict              the stream already has an event at that version
+    ├── ErasureRefused                   a body cannot be erased
+    │   ├── Held                         a hold covers an event that refers to it; names the hold
+    │   └── RetentionNotOver             it must be kept longer; names the day
+    ├── Erased                           a body's bytes were erased; says by whom, when and why
     ├── UnknownRun                       no run has that id
     │   └── AmbiguousRun                 several runs begin with that prefix
+    ├── UnknownPayload                   no API payload has that id
+    ├── UnknownRecord                    no such record, or no content of it, is on record
+    ├── UnknownHold                      no hold in force has that id
     ├── RunEnded                         a run was used after its end
     └── RecordingError                   events could not be sent; names the file that holds them
 
@@ -111,12 +118,40 @@ class VersionConflict(AppendRefused):
     """The stream already has an event at the version that the append expected to be free."""
 
 
+class ErasureRefused(LedgerError):
+    """A body cannot be erased; nothing was."""
+
+
+class Held(ErasureRefused):
+    """A hold covers an event that refers to the body; `actual` names the hold."""
+
+
+class RetentionNotOver(ErasureRefused):
+    """The body must be kept longer; `actual` names the day."""
+
+
+class Erased(LedgerError):
+    """A body's bytes were erased; `actual` says by whom, when and why."""
+
+
 class UnknownRun(LedgerError):
     """No run has the id that was asked for."""
 
 
 class AmbiguousRun(UnknownRun):
     """Several runs begin with the prefix that was asked for."""
+
+
+class UnknownPayload(LedgerError):
+    """No request or response of an API call has the id that was asked for."""
+
+
+class UnknownRecord(LedgerError):
+    """No run has touched the record that was asked for, or none gave its content."""
+
+
+class UnknownHold(LedgerError):
+    """No hold in force has the id that was asked for."""
 
 
 class RunEnded(LedgerError):

@@ -15,15 +15,10 @@ RFC 3339 full-dates; identifiers and amounts are strings.
     b'{"occurred_at":"2025-12-24T14:00:00.000000Z","operation":"created","record_id":"12345","record_type":"QuiverTrade","v":1}'
 
 The stream of an event is the run that it is about, unless `run_id` names another one.
-
-**Content.** What `canonical_json` makes of a record's content has the same key order, and the
-numbers as Python's `json` writes them.
 """
 
 import json
-import re
 from datetime import UTC, date, datetime
-from math import isfinite
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
@@ -40,121 +35,20 @@ from pydantic import (
     model_validator,
 )
 
+from audit_ledger.canonical import MAX_INTEGER
+from audit_ledger.canonical import canonical_json as canonical_json
+from audit_ledger.canonical import storable as storable
 from audit_ledger.errors import InvalidValue
 
 MAX_STATE_BYTES = 60_000
-MAX_DEPTH = 64
-MAX_INTEGER = 2**53 - 1
-"""RFC 8785 section 3.2.2.3, RFC 7493 section 2.2: integers beyond it lose digits elsewhere."""
 MAX_COUNT = 2**31 - 1
+MAX_REFERRERS = 2000
+"""Positions that one BodyErased names: with the longest reason they fit in a state."""
+MAX_DAYS = 36_500
+"""The longest retention: a hundred years."""
 
 Operation = Literal["created", "updated", "skipped"]
 """What a run did with a record."""
-
-
-def canonical_json(value: object, field: str = "value", *, max_integer: int | None = None) -> bytes:
-    """The canonical bytes of a JSON document: keys sorted, no white space, UTF-8.
-
-    Args:
-        value: dict with str keys, list, tuple, str, int, float, bool or None, at most 64 deep.
-        field: What to call the document in an error.
-        max_integer: The largest magnitude of an integer; by default any that Python can print.
-
-    Raises:
-        InvalidValue: something in it is not JSON, or PostgreSQL's jsonb cannot hold it. The error
-            names its path.
-    """
-    ordered = _checked(value, field, 1, max_integer)
-    text = json.dumps(ordered, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode()
-
-
-def _checked(value: object, path: str, depth: int, max_integer: int | None) -> object:
-    """The same document with its keys in canonical order, or an error that names the path."""
-    if value is None or value is True or value is False:
-        return value
-    if isinstance(value, str):
-        return _text(value, path)
-    if isinstance(value, int):
-        if max_integer is not None and abs(value) > max_integer:
-            raise InvalidValue(
-                path,
-                expected=f"an integer within ±{max_integer}",
-                actual="a larger one",
-                remedy="record it as a string",
-            )
-        if abs(value) >= 10**1000:
-            raise InvalidValue(
-                path,
-                expected="an integer of at most 1,000 digits",
-                actual="a larger one",
-                remedy="record it as a string",
-            )
-        return int(value)
-    if isinstance(value, float):
-        if not isfinite(value):
-            raise InvalidValue(
-                path,
-                expected="a finite number",
-                actual=str(value),
-                remedy="record it as None or as a string",
-            )
-        return value
-    if depth > MAX_DEPTH:
-        raise InvalidValue(
-            path[:200],
-            expected=f"at most {MAX_DEPTH} levels",
-            actual="more",
-            remedy="flatten it, or record it as bytes",
-        )
-    if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise InvalidValue(
-                    f"{path} key {key!r:.80}",
-                    expected="a string",
-                    actual=type(key).__name__,
-                    remedy="convert the key with str()",
-                )
-        # RFC 8785 section 3.2.3 sorts by UTF-16 code units; within ASCII that is code point order.
-        keys = sorted(value) if "".join(value).isascii() else sorted(value, key=_utf16)
-        return {
-            _text(key, f"{path} key"): _checked(value[key], f"{path}.{key}", depth + 1, max_integer)
-            for key in keys
-        }
-    if isinstance(value, list | tuple):
-        return [_checked(item, f"{path}[{i}]", depth + 1, max_integer) for i, item in enumerate(value)]
-    raise InvalidValue(
-        path,
-        expected="JSON (dict, list, str, int, float, bool, None) or bytes",
-        actual=type(value).__name__,
-        remedy="convert it first, e.g. a Decimal or a datetime with str()",
-    )
-
-
-def _utf16(key: str) -> bytes:
-    return key.encode("utf-16-be", "surrogatepass")
-
-
-UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-
-
-def _text(text: str, path: str) -> str:
-    bad = UNSTORABLE.search(text)
-    if bad:
-        what = "a NUL character" if bad[0] == "\0" else f"a lone surrogate, U+{ord(bad[0]):04X}"
-        raise InvalidValue(
-            path[:200],
-            expected="text that UTF-8 and jsonb can hold",
-            actual=f"{what} at index {bad.start()}",
-            remedy="remove or replace it",
-        )
-    return text
-
-
-def storable(text: str) -> str:
-    """Text made fit for an event: NUL and lone surrogates replaced by U+FFFD. For messages of others."""
-    return UNSTORABLE.sub("\ufffd", text)
 
 
 def _identifier(value: object) -> object:
@@ -194,6 +88,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterVal
 Identifier = Annotated[Name, BeforeValidator(_identifier)]
 Commitment = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
+Position = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 
 
 class Event(BaseModel):
@@ -357,6 +253,63 @@ class RunFailed(_Ended):
     run_id: UUID | None = None
     skipped: Count | None = None
     updated: Count | None = None
+    v: Literal[1] = 1
+
+
+class BodyErased(Event):
+    """An officer erased the bytes of a body. `referrers` are the positions of all events that refer to it.
+
+    A body with more than 2,000 takes several events, in one transaction and one stream, each with its share.
+    """
+
+    by: Name
+    commitment: Commitment
+    occurred_at: Instant
+    reason: Reason
+    referrers: Annotated[tuple[Position, ...], Field(max_length=MAX_REFERRERS)]
+    v: Literal[1] = 1
+
+
+class HoldAdded(Event):
+    """An officer forbade erasing what a payload's call, a record's events or a run's events refer to."""
+
+    by: Name
+    hold_id: UUID
+    occurred_at: Instant
+    payload_id: Position | None = None
+    reason: Reason
+    record_id: Identifier | None = None
+    record_type: Name | None = None
+    run_id: UUID | None = None
+    v: Literal[1] = 1
+
+    @model_validator(mode="after")
+    def _one_scope(self) -> Self:
+        given = (self.payload_id, self.record_id, self.run_id)
+        if sum(scope is not None for scope in given) != 1 or (self.record_id is None) != (
+            self.record_type is None
+        ):
+            raise ValueError("expected one of payload_id, record_type with record_id, run_id")
+        return self
+
+
+class HoldReleased(Event):
+    """An officer ended a hold."""
+
+    by: Name
+    hold_id: UUID
+    occurred_at: Instant
+    reason: Reason
+    v: Literal[1] = 1
+
+
+class RetentionChanged(Event):
+    """An officer decided for how many days bodies are kept from their last referrer on; 0: no minimum."""
+
+    by: Name
+    days: Annotated[int, Field(strict=True, ge=0, le=MAX_DAYS)]
+    occurred_at: Instant
+    reason: Reason
     v: Literal[1] = 1
 
 

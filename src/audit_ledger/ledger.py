@@ -20,6 +20,7 @@ from uuid import UUID
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from audit_ledger.errors import LedgerError
+from audit_ledger.governance import Governance
 from audit_ledger.reading import status as states
 from audit_ledger.reading.details import Details, details
 from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, find_run, provenance
@@ -38,7 +39,7 @@ from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 logging.getLogger("audit_ledger").addHandler(logging.NullHandler())
 
 
-def connect(url: str | None = None, **settings: Any) -> "Ledger":
+def connect(url: str | None = None, *, role: str = "writer", **settings: Any) -> "Ledger":
     """Connect to a ledger.
 
     Without a URL, here or in AUDIT_LEDGER_URL, it is the embedded one: its server is started if it
@@ -46,6 +47,8 @@ def connect(url: str | None = None, **settings: Any) -> "Ledger":
 
     Args:
         url: URL of a PostgreSQL 15 to 18 database that holds a ledger.
+        role: As whom to connect to the embedded ledger: "writer", "reader", or "officer", who may also
+            erase and hold. With a URL, its user decides.
         **settings: Any of audit_ledger.settings.Settings, over the environment and ledger.toml.
 
     Raises:
@@ -63,7 +66,7 @@ def connect(url: str | None = None, **settings: Any) -> "Ledger":
     else:
         for line in prepare(server, loaded)[:1]:
             sys.stderr.write(f"audit-ledger: {line}\n")
-        place = server.url(f"{loaded.name}_writer")
+        place = server.url(f"{loaded.name}_{role}")
     with connect_to(place, loaded) as conn:
         ready = migrations.check(conn, loaded.name)
     return Ledger(Database(place, loaded.name, loaded), loaded, ready, server)
@@ -81,8 +84,8 @@ def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
     return done
 
 
-class Ledger:
-    """A connection to a ledger; a context manager that closes it.
+class Ledger(Governance):
+    """A connection to a ledger; a context manager that closes it. What officers may do is in Governance.
 
     Attributes:
         url: Where it is, password included.

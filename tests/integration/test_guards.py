@@ -542,9 +542,8 @@ class TestErrors:
                 ledger.update_read_models()
             assert ledger.runs.all() == []
         with recorder_at(reader_url) as recorder:
-            for write in (
-                lambda: bodies.put(recorder.datastore, [bodies.Body(b"{}", "application/json")]),
-                lambda: projections.update(recorder.datastore),
-            ):
-                with pytest.raises(WrongRole), translated(recorder.datastore):
-                    write()
+            database = recorder.datastore
+            with pytest.raises(WrongRole), translated(database):
+                projections.update(database)
+            with pytest.raises(WrongRole), translated(database), database.get_connection() as conn:
+                bodies.put(conn, [bodies.Body(b"{}", "application/json")])

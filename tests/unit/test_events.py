@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 
 from audit_ledger.errors import InvalidValue
 from audit_ledger.events import (
+    MAX_INTEGER,
+    MAX_REFERRERS,
     ApiCallMade,
+    BodyErased,
     Event,
+    HoldAdded,
+    HoldReleased,
     RecordIngested,
+    RetentionChanged,
     RunCompleted,
     RunFailed,
     RunStarted,
@@ -62,6 +68,12 @@ ALL: list[Event] = [
         data_date_end=date(2025, 1, 2),
     ),
     RunFailed(occurred_at=NOW, message="m", error_class="E", backtrace=["a", "b"]),
+    BodyErased(occurred_at=NOW, by="ada", reason="asked", commitment="A" * 43, referrers=(1, 2)),
+    HoldAdded(occurred_at=NOW, by="ada", reason="court", hold_id=UUID(int=1), run_id=UUID(int=2)),
+    HoldAdded(occurred_at=NOW, by="ada", reason="court", hold_id=UUID(int=1), record_type="T", record_id="1"),
+    HoldAdded(occurred_at=NOW, by="ada", reason="court", hold_id=UUID(int=1), payload_id=3),
+    HoldReleased(occurred_at=NOW, by="ada", reason="over", hold_id=UUID(int=1)),
+    RetentionChanged(occurred_at=NOW, by="ada", reason="law", days=0),
 ]
 
 
@@ -105,6 +117,41 @@ def test_a_state_over_the_bound_is_refused() -> None:
     event = RunStarted.of(occurred_at=NOW, task="t", source="s", parameters={"a": "x" * 60_000})
     with pytest.raises(InvalidValue, match="60,000 bytes"):
         _ = event.state
+
+
+def test_the_largest_erasure_fits_in_a_state() -> None:
+    event = BodyErased.of(
+        by="\x01" * 1000,
+        commitment="A" * 43,
+        occurred_at=NOW,
+        reason="\x01" * 1000,
+        referrers=[MAX_INTEGER] * MAX_REFERRERS,
+    )
+    assert len(event.state) <= 60_000
+    with pytest.raises(InvalidValue, match="referrers"):
+        BodyErased.of(**{**dict(event), "referrers": [1] * (MAX_REFERRERS + 1)})
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {},
+        {"payload_id": 3, "run_id": UUID(int=2)},
+        {"record_type": "T"},
+        {"record_id": "1"},
+        {"record_type": "T", "run_id": UUID(int=2)},
+    ],
+    ids=str,
+)
+def test_a_hold_covers_one_thing(scope: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match="one of payload_id"):
+        HoldAdded.of(occurred_at=NOW, by="ada", reason="court", hold_id=UUID(int=1), **scope)
+
+
+@pytest.mark.parametrize("days", [-1, 36_501, 1.5, "7", True])
+def test_a_retention_is_a_whole_number_of_days(days: Any) -> None:
+    with pytest.raises(InvalidValue, match="days"):
+        RetentionChanged.of(occurred_at=NOW, by="ada", reason="law", days=days)
 
 
 @pytest.mark.parametrize("size", [1000, 999])

@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
+from psycopg import Connection
+from psycopg.rows import DictRow
+
 from audit_ledger.errors import RecordingError
+from audit_ledger.events import Event
 from audit_ledger.recording.resend import Batch, Pending, ResendFile, read
 from audit_ledger.store.bodies import put
-from audit_ledger.store.database import translated
 from audit_ledger.store.recorder import LedgerRecorder
 
 log = logging.getLogger("audit_ledger")
@@ -28,7 +31,7 @@ FLUSH_SECONDS = 1.0
 
 
 def send(recorder: LedgerRecorder, batch: Batch, *, again: bool = False) -> int:
-    """Store the bodies of a batch, then append its events; returns the last position.
+    """Store the bodies of a batch and append its events, in one transaction; returns the last position.
 
     Args:
         recorder: The event store.
@@ -36,15 +39,20 @@ def send(recorder: LedgerRecorder, batch: Batch, *, again: bool = False) -> int:
         again: Whether it may be there already; if so, byte for byte, it counts as sent.
     """
     bodies = [body for pending in batch.events for body in pending.bodies.values()]
-    with translated(recorder.datastore):
-        commitments = iter(put(recorder.datastore, bodies) if bodies else [])
-    events = [
-        pending.event.model_copy(update={name: next(commitments) for name in pending.bodies})
-        if pending.bodies
-        else pending.event
-        for pending in batch.events
-    ]
-    return recorder.append(batch.stream_id, batch.version, events, again=again)
+    if not bodies:
+        events = [pending.event for pending in batch.events]
+        return recorder.append(batch.stream_id, batch.version, events, again=again)
+
+    def make(conn: Connection[DictRow]) -> list[Event]:
+        commitments = iter(put(conn, bodies))
+        return [
+            pending.event.model_copy(update={name: next(commitments) for name in pending.bodies})
+            if pending.bodies
+            else pending.event
+            for pending in batch.events
+        ]
+
+    return recorder.append_with(batch.stream_id, batch.version, make, again=again)
 
 
 class Outbox:

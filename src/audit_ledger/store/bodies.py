@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from psycopg import Connection
+from psycopg.rows import DictRow
+
 from audit_ledger.store.database import Database
 
 SALT_BYTES = 32
@@ -41,23 +44,23 @@ def commitment(content: bytes, salt: bytes) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def put(database: Database, bodies: Sequence[Body]) -> list[str]:
-    """Store those bodies that are not there yet, in one round trip; returns their commitments in order."""
+def put(conn: Connection[DictRow], bodies: Sequence[Body]) -> list[str]:
+    """Store those bodies that are not there yet, in one round trip; returns their commitments in order.
+
+    Until the connection's transaction ends none of them is erased; it appends the events that refer to them.
+    """
     unique = {body.sha256: body for body in bodies}
     salts = [secrets.token_bytes(SALT_BYTES) for _ in unique]
-    params = [
-        [body.content for body in unique.values()],
-        [body.media_type for body in unique.values()],
-        salts,
-        [commitment(body.content, salt) for body, salt in zip(unique.values(), salts, strict=True)],
-    ]
-    for attempt in database.attempts():
-        with attempt, database.get_connection() as conn:
-            row = conn.execute(
-                "SELECT put_bodies(%b::bytea[], %b::text[], %b::bytea[], %b::text[]) AS commitments",
-                params,
-                prepare=True,
-            ).fetchone()
+    row = conn.execute(
+        "SELECT put_bodies(%b::bytea[], %b::text[], %b::bytea[], %b::text[]) AS commitments",
+        [
+            [body.content for body in unique.values()],
+            [body.media_type for body in unique.values()],
+            salts,
+            [commitment(body.content, salt) for body, salt in zip(unique.values(), salts, strict=True)],
+        ],
+        prepare=True,
+    ).fetchone()
     assert row is not None  # a function call has a row
     by_sha256 = dict(zip(unique, row["commitments"], strict=True))
     return [by_sha256[body.sha256] for body in bodies]

@@ -4,6 +4,7 @@
 connects through it finds the read models first and the event store second on its search path.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,9 +19,12 @@ from psycopg.rows import DictRow, dict_row
 
 from audit_ledger.errors import (
     AppendRefused,
+    Erased,
+    Held,
     InvalidValue,
     LedgerBusy,
     LedgerError,
+    RetentionNotOver,
     Unreachable,
     VersionConflict,
     WrongRole,
@@ -206,7 +210,13 @@ def translate(database: Database, error: BaseException) -> LedgerError | None:
     diag = getattr(cause, "diag", None)
     message = getattr(diag, "message_primary", None) or str(error)
     if code.startswith("AL"):
-        return AppendRefused(message, actual=diag and diag.message_detail, remedy=diag and diag.message_hint)
+        kind, expected = REFUSALS.get(code, (AppendRefused, None))
+        return kind(
+            message,
+            expected=expected and expected.format(name=database.name),
+            actual=diag and diag.message_detail,
+            remedy=diag and diag.message_hint,
+        )
     if code == "23505" and diag and diag.constraint_name == "events_stream_version":
         return VersionConflict(
             "the stream already has an event at that version",
@@ -224,16 +234,28 @@ def translate(database: Database, error: BaseException) -> LedgerError | None:
         )
     if code == "42501":
         user = conninfo_to_dict(database.url).get("user")
+        role = f"{database.name}_{'officer' if ERASING.search(message) else 'writer'}"
         return WrongRole(
             message,
-            expected=f"a member of {database.name}_writer",
+            expected=f"a member of {role}",
             actual=str(user or "the role of the operating-system user"),
-            remedy=f"GRANT {database.name}_writer to the role, or connect as {database.name}_writer",
+            remedy=f"GRANT {role} to the role, or connect as {role}",
         )
     if is_lost(error):
         return unreachable(database.url, error)
     return None
 
+
+REFUSALS: dict[str, tuple[type[LedgerError], str | None]] = {
+    "AL005": (WrongRole, "a member of {name}_officer"),
+    "AL007": (Held, "no hold in force on any event that refers to the body"),
+    "AL008": (RetentionNotOver, "the retention to be over for every event that refers to the body"),
+    "AL009": (Erased, "a body whose bytes are there"),
+}
+"""What SQLSTATEs of ours are, and what would have been right; any other is an append refused."""
+
+ERASING = re.compile("scan_for_bodies|begin_erasure|erase_body")
+"""The functions that only officers may call."""
 
 HELD = {
     "append": "l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint) = append_lock_key()",

@@ -1,8 +1,9 @@
 """`init`: make a ledger in a database, or bring one up to this software; `check`: is it fit for use?
 
-A ledger NAME is two schemas, NAME (events, bodies) and NAME_read (read models), and four roles:
-NAME_owner, who migrates; NAME_projector, who owns the read models; NAME_writer and NAME_reader,
-the two that people and scripts connect as, or are members of.
+A ledger NAME is two schemas, NAME (events, bodies) and NAME_read (read models), and five roles:
+NAME_owner, who migrates; NAME_projector, who owns the read models; NAME_writer, NAME_reader and
+NAME_officer, a writer who may also erase, hold and set the retention: the three that people and scripts
+connect as, or are members of.
 """
 
 import re
@@ -43,11 +44,13 @@ class Ready:
         ledger_id: The ledger's identity.
         user: The role that is connected.
         may_write: Whether it may append events here: it has the right, and this is no standby.
+        may_govern: Whether it may also erase, hold and set the retention.
     """
 
     ledger_id: UUID
     user: str
     may_write: bool
+    may_govern: bool
 
 
 def init(conn: psycopg.Connection[Any], name: str) -> list[str]:
@@ -136,15 +139,19 @@ def check(conn: psycopg.Connection[Any], name: str) -> Ready:
         here = cursor.execute(
             sql.SQL(
                 "SELECT (SELECT id FROM {origin}), coalesce(max(number), -1),"
-                " has_table_privilege({events}, 'INSERT') AND NOT pg_is_in_recovery() FROM {migrations}"
+                " has_table_privilege({events}, 'INSERT') AND NOT pg_is_in_recovery(),"
+                " coalesce((SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles"
+                "            WHERE rolname = {officer}), false)"
+                " FROM {migrations}"
             ).format(
                 origin=sql.Identifier(name, "origin"),
                 events=f'"{name}".events',
+                officer=f"{name}_officer",
                 migrations=migrations,
             )
         ).fetchone()
     assert here is not None  # an aggregate always has a row
-    ledger_id, number, may_write = here
+    ledger_id, number, may_write, may_govern = here
     ours = _number(schema_files()[-1])
     if number < ours:
         raise SchemaMismatch(
@@ -155,7 +162,7 @@ def check(conn: psycopg.Connection[Any], name: str) -> Ready:
         )
     if number > ours:
         raise _newer(name, number, ours)
-    return Ready(ledger_id, user, may_write)
+    return Ready(ledger_id, user, may_write, may_write and may_govern)
 
 
 def _newer(name: str, number: int, ours: int) -> SchemaMismatch:
@@ -181,19 +188,31 @@ def refuse_reader(user: str, name: str) -> WrongRole:
     return _no_member(user, name, "writer")
 
 
+def refuse_writer(user: str, name: str) -> WrongRole:
+    """The error for a role that may not erase, hold, nor set the retention."""
+    return WrongRole(
+        f"{user} may not erase bodies, hold them, nor set the retention of the ledger {name}",
+        expected=f"a member of {name}_officer",
+        actual=user,
+        remedy=f"connect as {name}_officer: in the embedded ledger, audit_ledger.connect(role='officer')",
+    )
+
+
 def _make_roles(cursor: Cursor, name: str, done: list[str]) -> None:
     for role, kind in [
         ("owner", "NOLOGIN"),
         ("projector", "NOLOGIN"),
         ("writer", "LOGIN"),
+        ("officer", "LOGIN"),
         ("reader", "LOGIN"),
     ]:
         full = f"{name}_{role}"
         if not cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [full]).fetchone():
             cursor.execute(sql.SQL("CREATE ROLE {} " + kind).format(sql.Identifier(full)))
             done.append(f"created role {full}")
-    names = {role: sql.Identifier(f"{name}_{role}") for role in ("owner", "projector", "writer", "reader")}
-    cursor.execute(sql.SQL("GRANT {reader} TO {writer}").format(**names))
+    roles = ("owner", "projector", "writer", "officer", "reader")
+    names = {role: sql.Identifier(f"{name}_{role}") for role in roles}
+    cursor.execute(sql.SQL("GRANT {reader} TO {writer}; GRANT {writer} TO {officer}").format(**names))
     # Below we act as owner and projector, which takes membership: a superuser has it, and who made
     # the roles may grant it to themselves.
     for role in ("owner", "projector"):
@@ -218,8 +237,8 @@ def _make_schemas(cursor: Cursor, name: str, done: list[str]) -> None:
                 )
             )
         done.append(f"created schema {schema}")
-    # Who connects with psql as reader or writer finds the tables without a prefix.
-    for role in ("reader", "writer") if done else ():
+    # Who connects with psql finds the tables without a prefix.
+    for role in ("reader", "writer", "officer") if done else ():
         cursor.execute(
             sql.SQL("ALTER ROLE {} IN DATABASE {} SET search_path = {}, {}").format(
                 sql.Identifier(f"{name}_{role}"),

@@ -7,7 +7,7 @@ own: one lock that orders positions, binary COPY for large batches, one round tr
 a second attempt that recognises its own first.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -109,35 +109,52 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
             VersionConflict: the stream has an event past that version.
             AppendRefused, LedgerBusy, WrongRole, Unreachable: the database said no, or nothing.
         """
-        rows = [
-            Row(stream_id, next_version, event.type, event.state)
-            for next_version, event in enumerate(events, version + 1)
-        ]
+        rows = in_stream(stream_id, version, events)
         with translated(self.datastore):
             return self._insert(rows, again=again) + len(rows) - 1
 
+    def append_with(
+        self,
+        stream_id: UUID,
+        version: int,
+        make: Callable[[Connection[DictRow]], Sequence[Event]],
+        *,
+        again: bool = False,
+    ) -> int:
+        """Like `append`, for events that `make` returns: what it does first is in the same transaction."""
+        rows: list[Row] = []
+
+        def append() -> int:
+            with self.datastore.get_connection() as conn, conn.transaction():
+                rows[:] = in_stream(stream_id, version, make(conn))
+                return append_rows(conn, rows)
+
+        with translated(self.datastore):
+            return self._attempt(append, rows, again=again) + len(rows) - 1
+
     def _insert(self, events: Sequence[Storable], *, again: bool) -> int:
         """Append a batch, trying again where the connection is lost; returns the first position."""
+
+        def append() -> int:
+            with self.datastore.get_connection() as conn:
+                return append_few(conn, events) if len(events) <= FEW else append_many(conn, events)
+
+        return self._attempt(append, events, again=again)
+
+    def _attempt(self, append: Callable[[], int], events: Sequence[Storable], *, again: bool) -> int:
+        """Append, where the connection is lost again; what an attempt of unknown outcome did is found."""
         for attempt in self.datastore.attempts():
             with attempt:
-                if again or attempt.retry_state.attempt_number > 1:
-                    return self._append_again(events)
-                return self._append(events)
+                if not again and attempt.retry_state.attempt_number == 1:
+                    return append()
+                try:
+                    return append()
+                except persistence.IntegrityError:
+                    first = self.find(events)
+                    if first is None:
+                        raise
+                    return first
         raise AssertionError  # an attempt returns or raises
-
-    def _append(self, events: Sequence[Storable]) -> int:
-        with self.datastore.get_connection() as conn:
-            return append_few(conn, events) if len(events) <= FEW else append_many(conn, events)
-
-    def _append_again(self, events: Sequence[Storable]) -> int:
-        """Append after an attempt whose outcome is unknown."""
-        try:
-            return self._append(events)
-        except persistence.IntegrityError:
-            first = self.find(events)
-            if first is None:
-                raise
-            return first
 
     def find(self, events: Sequence[Storable]) -> int | None:
         """The first position of a batch that is there as a whole and byte for byte, else None."""
@@ -148,7 +165,7 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
                 "  JOIN events e USING (stream_id, version) ORDER BY g.n",
                 [[e.originator_id for e in events], [e.originator_version for e in events]],
             ).fetchall()
-        if len(rows) != len(events):
+        if not rows or len(rows) != len(events):
             return None
         first: int = rows[0]["position"]
         same = all(
@@ -205,23 +222,51 @@ def append_few(conn: Connection[DictRow], events: Sequence[Storable]) -> int:
     return int(row["first"])
 
 
+def in_stream(stream_id: UUID, version: int, events: Sequence[Event]) -> list[Row]:
+    """Events of ours on their way to a stream whose last version is `version`."""
+    return [
+        Row(stream_id, next_version, event.type, event.state)
+        for next_version, event in enumerate(events, version + 1)
+    ]
+
+
+def last_version(conn: Connection[DictRow], stream_id: UUID) -> int:
+    """The version of the last event of a stream; 0 where there is none."""
+    row = conn.execute(
+        "SELECT coalesce(max(version), 0) AS version FROM events WHERE stream_id = %b", [stream_id]
+    ).fetchone()
+    assert row is not None  # an aggregate has a row
+    return int(row["version"])
+
+
+def append_rows(conn: Connection[DictRow], events: Sequence[Storable]) -> int:
+    """Append in the transaction that the connection is in; returns the first position."""
+    return append_few(conn, events) if len(events) <= FEW else copy(conn, events)
+
+
 def append_many(conn: Connection[DictRow], events: Sequence[Storable]) -> int:
-    """Append by COPY; returns the first position.
+    """Append by COPY, in a transaction of its own; returns the first position."""
+    with conn.transaction():
+        return copy(conn, events)
+
+
+def copy(conn: Connection[DictRow], events: Sequence[Storable]) -> int:
+    """Append by COPY, in the transaction that the connection is in; returns the first position.
 
     Rows are packed page by page while the server takes in the page before.
     """
-    with conn.transaction(), conn.cursor() as cursor:
+    with conn.cursor() as cursor:
         head = cursor.execute("SELECT * FROM begin_append()", prepare=True).fetchone()
         assert head is not None  # a function call has a row
         first = int(head["last_position"]) + 1
-        with cursor.copy(f"COPY events ({', '.join(packing.COLUMNS)}) FROM STDIN (FORMAT binary)") as copy:
-            copy.write(packing.SIGNATURE)
+        with cursor.copy(f"COPY events ({', '.join(packing.COLUMNS)}) FROM STDIN (FORMAT binary)") as rows:
+            rows.write(packing.SIGNATURE)
             for start in range(0, len(events), COPY_PAGE):
                 page = events[start : start + COPY_PAGE]
-                copy.write(
+                rows.write(
                     packing.pack_rows(page, first + start, head["now_recorded_at"], head["now_recorded_by"])
                 )
-            copy.write(packing.TRAILER)
+            rows.write(packing.TRAILER)
     return first
 
 
