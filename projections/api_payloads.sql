@@ -24,7 +24,9 @@ COMMENT ON COLUMN api_payload_rows.captured_at IS 'When the body was captured, b
 COMMENT ON COLUMN api_payload_rows.created_at  IS 'recorded_at of the event.';
 COMMENT ON COLUMN api_payload_rows.updated_at  IS 'recorded_at of the event.';
 CREATE VIEW api_payloads AS
-SELECT p.id, p.type, coalesce(body_as_json(b.content, b.media_type), erased_as_json(p.commitment)) AS payload,
+SELECT p.id, p.type,
+       coalesce(body_as_json(b.content, b.media_type),
+                (SELECT x.payload FROM erased_bodies x WHERE x.commitment = p.commitment)) AS payload,
        p.source, p.captured_at, p.created_at, p.updated_at
   FROM api_payload_rows p
   LEFT JOIN bodies b ON b.commitment = p.commitment;

@@ -85,25 +85,14 @@ COMMENT ON COLUMN retention_changes.by         IS 'Who decided it, by their own 
 COMMENT ON COLUMN retention_changes.reason     IS 'Why.';
 COMMENT ON COLUMN retention_changes.created_at IS 'recorded_at of the event.';
 COMMENT ON COLUMN retention_changes.updated_at IS 'recorded_at of the event.';
--- What there is to read in place of a body that was erased; NULL for one that was not.
-CREATE FUNCTION erased_as_json(erased_commitment text) RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT jsonb_build_object('erased', jsonb_build_object(
-               'by', b.by, 'reason', b.reason, 'position', b.id,
-               'at', to_char(b.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))
-      FROM body_erasures b
-     WHERE b.commitment = erased_commitment
-     ORDER BY b.id DESC
-     LIMIT 1;
-END;
-COMMENT ON FUNCTION erased_as_json(text) IS 'By whom, why and when a body was erased: {"erased": {"by", "reason", "at", "position"}}.';
-DO $$
-BEGIN
-    EXECUTE format('GRANT EXECUTE ON FUNCTION erased_as_json(text) TO %I',
-                   regexp_replace(current_schema(), '_read$', '') || '_reader');
-END
-$$;
+CREATE VIEW erased_bodies AS
+SELECT DISTINCT ON (b.commitment) b.commitment,
+       jsonb_build_object('erased', jsonb_build_object(
+           'by', b.by, 'reason', b.reason, 'position', b.id,
+           'at', to_char(b.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) AS payload
+  FROM body_erasures b
+ ORDER BY b.commitment, b.id DESC;
+COMMENT ON VIEW erased_bodies IS 'What there is to read in place of a body that was erased: {"erased": {"by", "reason", "at", "position"}}.';
 
 -- name: fold
 WITH decided AS MATERIALIZED (

@@ -55,8 +55,8 @@ $$;
 COMMENT ON FUNCTION scan_for_bodies(text[]) IS 'Search the log, from where it was searched before to its head, for events that refer to bodies.';
 
 -- name: referrers_of
--- Decoded is only what was folded: an event that was set aside is about nothing. The planner settings: each
--- event is looked up by its position.
+-- An event that was set aside since it could not be decoded (SQLSTATE class 22) refers to nothing. The planner
+-- settings: each event is looked up by its position.
 CREATE FUNCTION referrers_of(wanted text)
 RETURNS TABLE ("position" bigint, recorded_at timestamptz, run_id uuid, record_type text, record_id text, endpoint text)
 LANGUAGE sql STABLE
@@ -70,7 +70,7 @@ AS $$
           FROM body_scans s CROSS JOIN unnest(s.positions) AS p(position)
          WHERE s.commitment = wanted
         EXCEPT
-        SELECT a.position FROM set_aside a
+        SELECT a.position FROM set_aside a WHERE a.error_code LIKE '22%'
     )
     SELECT e.position, e.recorded_at, e.run_id, e.record_type, e.record_id, NULL
       FROM found f
@@ -157,8 +157,10 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'AL009',
             MESSAGE = format('the body %s is erased already, or was never there', erased.commitment),
-            DETAIL  = (SELECT format('Erased by %s at position %s: %s', b.by, b.id, b.reason) FROM body_erasures b
-                        WHERE b.commitment = erased.commitment AND b.id < event_position ORDER BY b.id DESC LIMIT 1),
+            DETAIL  = coalesce((SELECT format('Erased by %s at position %s: %s', b.by, b.id, b.reason)
+                                  FROM body_erasures b
+                                 WHERE b.commitment = erased.commitment AND b.id < event_position
+                                 ORDER BY b.id DESC LIMIT 1), 'No earlier event says that it was erased.'),
             HINT    = 'Nothing is left to erase.';
     END IF;
     SELECT array_agg(n ORDER BY n) INTO named

@@ -109,6 +109,12 @@ def reader_url(server: EmbeddedServer, database: str) -> str:
 
 
 @pytest.fixture
+def officer_url(server: EmbeddedServer, database: str) -> str:
+    """The URL of that ledger for its officer."""
+    return server.url("ledger_officer", database)
+
+
+@pytest.fixture
 def admin_url(server: EmbeddedServer, database: str) -> str:
     """The URL of that ledger for the superuser."""
     return server.url(SUPERUSER, database)
@@ -125,6 +131,13 @@ def admin(admin_url: str) -> Iterator[psycopg.Connection[Any]]:
 def ledger(url: str) -> Iterator[Ledger]:
     """That ledger, connected as its writer."""
     with audit_ledger.connect(url) as connected:
+        yield connected
+
+
+@pytest.fixture
+def officer(officer_url: str) -> Iterator[Ledger]:
+    """That ledger, connected as its officer."""
+    with audit_ledger.connect(officer_url) as connected:
         yield connected
 
 

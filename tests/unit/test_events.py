@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit_ledger.canonical import MAX_INTEGER
 from audit_ledger.errors import InvalidValue
 from audit_ledger.events import (
-    MAX_INTEGER,
     MAX_REFERRERS,
     ApiCallMade,
     BodyErased,

@@ -6,7 +6,7 @@ Exit codes, the same for every command:
     1    the question was answered, and something is wrong (check, doctor)
     2    the command line was not understood
     3    it could not be done; the error says why, and what to do
-    130  interrupted
+    130  interrupted, or not confirmed
     141  whoever read the output went away, as with other programs
 """
 

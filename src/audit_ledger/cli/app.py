@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 import audit_ledger
 from audit_ledger import cli
-from audit_ledger.cli import administration, amendments, questions
+from audit_ledger.cli import administration, amendments, governance, questions
 from audit_ledger.cli.output import complain
 from audit_ledger.cli.place import Place
 from audit_ledger.errors import LedgerError
@@ -94,6 +94,24 @@ projections = typer.Typer(
 projections.command("status")(questions.projections_status)
 projections.command("update")(amendments.projections_update)
 app.add_typer(projections, name="projections", rich_help_panel="Amendments")
+
+erase = typer.Typer(no_args_is_help=True, help="Erase bytes for good; the log keeps what refers to them.")
+erase.command("payload")(governance.erase_payload)
+erase.command("record")(governance.erase_record)
+app.add_typer(erase, name="erase", rich_help_panel="Officers")
+hold = typer.Typer(no_args_is_help=True, help="Forbid erasing what a hold covers, until it is released.")
+hold_add = typer.Typer(no_args_is_help=True, help="Add a hold on a payload, a record or a run.")
+hold_add.command("payload")(governance.hold_add_payload)
+hold_add.command("record")(governance.hold_add_record)
+hold_add.command("run")(governance.hold_add_run)
+hold.add_typer(hold_add, name="add")
+hold.command("release")(governance.hold_release)
+hold.command("list")(governance.hold_list)
+app.add_typer(hold, name="hold", rich_help_panel="Officers")
+retention = typer.Typer(invoke_without_command=True, callback=governance.retention)
+retention.command("show")(governance.retention_show)
+retention.command("set")(governance.retention_set)
+app.add_typer(retention, name="retention", rich_help_panel="Officers")
 
 app.command(rich_help_panel="Administration")(administration.init)
 app.command(rich_help_panel="Administration")(administration.doctor)

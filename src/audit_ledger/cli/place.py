@@ -26,6 +26,7 @@ class Role(StrEnum):
 
     writer = "writer"
     reader = "reader"
+    officer = "officer"
     admin = "admin"
 
 
@@ -60,11 +61,14 @@ class Place:
         settings = self.settings()
         return EmbeddedServer(settings.home, user=settings.server_user)
 
-    def connect(self) -> Ledger:
-        """A connection to the ledger; the embedded server is started, and made, where necessary."""
+    def connect(self, role: Role = Role.writer) -> Ledger:
+        """A connection to the ledger; the embedded server is started, and made, where necessary.
+
+        The role counts for the embedded ledger; with a URL, its user decides.
+        """
         import audit_ledger
 
-        return audit_ledger.connect(self._url, home=self.home, name=self.name)
+        return audit_ledger.connect(self._url, role=role.value, home=self.home, name=self.name)
 
     def connection_url(self, role: Role | None) -> str:
         """The URL of the ledger for a role; the embedded server is started where necessary.

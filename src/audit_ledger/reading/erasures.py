@@ -57,8 +57,10 @@ def bodies_of_record(database: Database, record_type: str, record_id: str) -> li
 
 def erased(database: Database, commitment: str, subject: str) -> Erased:
     """The error that says by whom, when and why a body was erased."""
-    rows = database.query("SELECT erased_as_json(%s) -> 'erased' AS erased", [commitment])
-    told = rows[0]["erased"]
+    rows = database.query(
+        "SELECT payload -> 'erased' AS erased FROM erased_bodies WHERE commitment = %s", [commitment]
+    )
+    told = rows[0]["erased"] if rows else None
     return Erased(
         f"{subject} was erased" if told else f"the bytes of {subject} are not there",
         actual="by {by}, at {at}, position {position}: {reason}".format(**told) if told else None,
