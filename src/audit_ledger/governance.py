@@ -96,6 +96,7 @@ class Governance(ABC):
         self._as_officer()
         hold = find_hold(self.database, hold_id)
         governance.release_hold(self._recorder, self.ledger_id, hold.hold_id, by=by, reason=reason)
+        self.update_read_models()
         return hold
 
     def holds(self, *, released: bool = False) -> list[Hold]:
@@ -113,6 +114,7 @@ class Governance(ABC):
         """
         self._as_officer()
         governance.set_retention(self._recorder, self.ledger_id, days, by=by, reason=reason)
+        self.update_read_models()
 
     def retention(self) -> Retention:
         """How long bodies are kept."""

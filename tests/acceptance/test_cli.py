@@ -659,6 +659,11 @@ COMMANDS = [
     ["projections", "status"],
     ["projections", "update"],
     *[["server", command] for command in ("start", "stop", "status")],
+    *[["erase", what] for what in ("payload", "record")],
+    *[["hold", "add", what] for what in ("payload", "record", "run")],
+    ["hold", "release"],
+    ["hold", "list"],
+    *[["retention", command] for command in ("show", "set")],
 ]
 
 

@@ -53,6 +53,7 @@ def console(example: Example) -> str | None:
         expected = "\n".join(lines).strip()
         result = subprocess.run(
             ["bash", "-c", command],
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -39,7 +39,6 @@ HOLDS = (
     Column("covers", "covers"),
     Column("by", "by"),
     Column("reason", "reason"),
-    Column("released", "released_at", room=True),
 )
 
 
@@ -215,7 +214,8 @@ def hold_list(
     if as_json:
         print_json([asdict(hold) for hold in found])
     elif found:
-        print_table([{**asdict(hold), "covers": hold.covers} for hold in found], HOLDS)
+        columns = (*HOLDS, Column("released", "released_at")) if everything else HOLDS
+        print_table([{**asdict(hold), "covers": hold.covers} for hold in found], columns)
     else:
         warn("no holds")
 
