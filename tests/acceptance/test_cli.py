@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 from audit_ledger import Ledger, Run, cli
 from audit_ledger.cli.app import app
-from audit_ledger.events import RunCompleted, RunStarted
+from audit_ledger.events import BodyErased, RunCompleted, RunStarted
 from audit_ledger.recording.resend import Batch, Pending, ResendFile
 from audit_ledger.store.server import EmbeddedServer
 
@@ -573,6 +573,7 @@ def test_doctor_of_a_sound_ledger_finds_nothing(completed: Run, running: Run) ->
         "✅ read models",
         "✅ projection files",
         "✅ set-aside events",
+        "✅ erasures",
         "✅ resend files",
     ]
 
@@ -623,6 +624,30 @@ def test_doctor_finds_files_that_differ_from_those_that_made_the_ledger(
     assert list(found) == ["ledger", "projection files"]
     assert "api_call_logs.sql" in found["projection files"]["detail"]
     assert "0002_bodies.sql" in found["ledger"]["detail"]
+
+
+def test_doctor_finds_bytes_that_are_gone_without_an_event_and_events_without_that_effect(
+    ledger: Ledger, officer: Ledger, completed: Run, admin: psycopg.Connection[Any]
+) -> None:
+    with ledger.run(TASK, SOURCE) as run:
+        run.ingest_many("Person", {1: {"name": "Jo"}, 2: {"name": "Flo"}, 3: {"name": "Mo"}})
+    officer.erase_record("Person", 1, reason="asked", by="ada")
+    assert findings() == {}
+    (flo, mo) = [
+        row[0]
+        for row in admin.execute(
+            "SELECT content FROM record_versions WHERE record_id IN ('2', '3') ORDER BY id"
+        )
+    ]
+    claim = BodyErased.of(
+        by="eve", commitment=flo, occurred_at=datetime.now(UTC), reason="none", referrers=[1]
+    )
+    officer._recorder.append(uuid4(), 0, [claim])
+    admin.execute("SELECT forget_body(%s)", [mo])
+    found = findings()
+    assert list(found) == ["erasures"]
+    assert f"the body {flo} was erased, but its bytes are there" in found["erasures"]["detail"]
+    assert f"the bytes of the body {mo} are gone, but no event says why" in found["erasures"]["detail"]
 
 
 def test_doctor_finds_what_is_waiting_to_be_resent(ledger: Ledger, home: Path) -> None:

@@ -21,7 +21,7 @@ from tests.store import InThread, events, head, log, recorder_at, until, waiting
 
 Connection = psycopg.Connection[Any]
 
-ROLES = ["ledger_writer", "ledger_reader", "ledger_projector", "ledger_owner", "postgres"]
+ROLES = ["ledger_writer", "ledger_officer", "ledger_reader", "ledger_projector", "ledger_owner", "postgres"]
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 NO_PRIVILEGE = "42501"
 
@@ -400,8 +400,11 @@ OWN_FUNCTIONS = """
 
 
 class TestRights:
-    def test_the_writer_may_insert_events_and_change_no_table_otherwise(self, admin: Connection) -> None:
-        rights = admin.execute(OWN_TABLES, {"role": "ledger_writer"}).fetchall()
+    @pytest.mark.parametrize("role", ["ledger_writer", "ledger_officer"])
+    def test_who_writes_may_insert_events_and_change_no_table_otherwise(
+        self, role: str, admin: Connection
+    ) -> None:
+        rights = admin.execute(OWN_TABLES, {"role": role}).fetchall()
         assert rights == [("ledger.events", "INSERT")]
 
     def test_the_reader_may_change_no_table(self, admin: Connection) -> None:
@@ -419,7 +422,15 @@ class TestRights:
     def test_what_acts_for_others_has_a_fixed_search_path(self, admin: Connection) -> None:
         functions = admin.execute(OWN_FUNCTIONS, {"role": "postgres"}).fetchall()
         acting = {name: config or [] for name, definer, _, config in functions if definer}
-        assert {"guard_append", "put_bodies", "update_read_models"} <= set(acting)
+        assert set(acting) == {
+            "guard_append",
+            "put_bodies",
+            "forget_body",
+            "update_read_models",
+            "scan_for_bodies",
+            "begin_erasure",
+            "erase_body",
+        }
         for name, config in acting.items():
             paths = [setting for setting in config if setting.startswith("search_path=")]
             assert [path.endswith("pg_temp") for path in paths] == [True], name
@@ -437,7 +448,16 @@ class TestRights:
         finally:
             administer(server, "DROP ROLE {}", name)
 
-    @pytest.mark.parametrize("role", ["ledger_writer", "ledger_reader"])
+    def test_the_officer_may_call_what_the_writer_may_and_what_erases(self, admin: Connection) -> None:
+        may = {
+            role: {row[0] for row in admin.execute(OWN_FUNCTIONS, {"role": role}).fetchall()}
+            for role in ("ledger_writer", "ledger_officer")
+        }
+        extra = may["ledger_officer"] - may["ledger_writer"]
+        assert extra == {"scan_for_bodies", "begin_erasure", "erase_body"}
+        assert may["ledger_writer"] <= may["ledger_officer"]
+
+    @pytest.mark.parametrize("role", ["ledger_writer", "ledger_officer", "ledger_reader"])
     def test_who_writes_or_reads_makes_and_alters_nothing(
         self, role: str, act_as: Callable[[str], Connection]
     ) -> None:

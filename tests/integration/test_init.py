@@ -78,8 +78,10 @@ def test_init_needs_no_superuser(server: EmbeddedServer, empty_database: str) ->
             run.ingest("X", 1, {"a": 1})
         assert ledger.runs.successful().count() == 1
     with connect(server, empty_database) as conn:
-        conn.execute("DROP OWNED BY kept_owner, kept_projector, kept_writer, kept_reader, keeper")
-        conn.execute("DROP ROLE kept_owner, kept_projector, kept_writer, kept_reader, keeper")
+        conn.execute(
+            "DROP OWNED BY kept_owner, kept_projector, kept_writer, kept_officer, kept_reader, keeper"
+        )
+        conn.execute("DROP ROLE kept_owner, kept_projector, kept_writer, kept_officer, kept_reader, keeper")
 
 
 def test_init_by_a_role_that_may_not_says_which_is_needed(
@@ -104,6 +106,23 @@ def test_an_altered_migration_is_refused(database: str, admin: Admin) -> None:
     admin.execute("UPDATE migrations SET sha256 = 'x' WHERE number = 1")
     with pytest.raises(SchemaMismatch, match="0001_event_store"):
         init(admin, "ledger")
+
+
+def test_init_gives_a_ledger_from_before_there_were_officers_its_officer(
+    server: EmbeddedServer, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(server, empty_database) as conn:
+        with monkeypatch.context() as before:
+            before.setattr(migrations, "schema_files", lambda: schema_files()[:5])
+            init(conn, "elder")
+        conn.execute("DROP OWNED BY elder_officer; DROP ROLE elder_officer")
+        done = init(conn, "elder")
+        assert done[0] == "created role elder_officer"
+        assert "ran 0005_erasure.sql" in done
+    with audit_ledger.connect(server.url("elder_officer", empty_database), name="elder") as ledger:
+        with ledger.run("t", "s") as run:
+            run.ingest("X", 1, {"a": 1})
+        assert ledger.erase_record("X", 1, by="b", reason="r").bodies
 
 
 def test_an_older_database_says_to_init(database: str, admin: Admin) -> None:

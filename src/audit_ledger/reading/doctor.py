@@ -195,6 +195,7 @@ def _read_models(url: str, settings: Settings, *, may_update: bool) -> Iterator[
         yield _progress(found, head, settings.name)
         yield _files(found)
         yield _set_aside(database)
+        yield _erasures(database)
 
 
 def _progress(found: Status, head: int, name: str) -> Check:
@@ -237,6 +238,29 @@ def _set_aside(database: Database) -> Check:
         ok=False,
         detail="\n   ".join([f"{rows[0]['total']:,} could not be folded", *lines]),
         remedy="they stay in the log, and the read models lack them; report them, with the messages",
+    )
+
+
+def _erasures(database: Database) -> Check:
+    """That what is said to be erased is gone, and that nothing else is."""
+    rows = database.query(
+        "SELECT format('position %%s says that the body %%s was erased, but its bytes are there',"
+        "              x.payload -> 'erased' ->> 'position', x.commitment) AS finding"
+        "  FROM erased_bodies x JOIN bodies b ON b.commitment = x.commitment AND b.salt IS NOT NULL"
+        " UNION ALL"
+        " SELECT format('the bytes of the body %%s are gone, but no event says why', b.commitment)"
+        "  FROM bodies b WHERE b.salt IS NULL"
+        "   AND NOT EXISTS (SELECT FROM body_erasures x WHERE x.commitment = b.commitment)"
+        " ORDER BY 1 LIMIT %s",
+        [LISTED],
+    )
+    if not rows:
+        return Check("erasures", ok=True, detail="what events say was erased is gone, and nothing else is")
+    return Check(
+        "erasures",
+        ok=False,
+        detail="\n   ".join(row["finding"] for row in rows),
+        remedy="find out who did that, past the commands that erase; erase what was meant to be erased",
     )
 
 
