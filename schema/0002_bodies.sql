@@ -80,7 +80,8 @@ DECLARE
     ledger text := current_schema();
 BEGIN
     EXECUTE format('GRANT SELECT ON bodies TO %I, %I', ledger || '_reader', ledger || '_projector');
-    EXECUTE format('GRANT EXECUTE ON FUNCTION put_bodies(bytea[], text[], bytea[], text[]) TO %I', ledger || '_writer');
+    EXECUTE format('GRANT EXECUTE ON FUNCTION put_bodies(bytea[], text[], bytea[], text[]), body_lock_key() TO %I',
+                   ledger || '_writer');
     EXECUTE format('GRANT EXECUTE ON FUNCTION append_lock_key(), body_lock_key(), forget_body(text) TO %I',
                    ledger || '_projector');
 END

@@ -151,6 +151,12 @@ BEGIN
             DETAIL  = 'Each erasure has events of its own, recorded by whoever erases, in the same transaction.',
             HINT    = 'Call begin_erasure(), append the events, then erase_body() with the position of the first.';
     END IF;
+    IF NOT pg_try_advisory_xact_lock(body_lock_key()) THEN -- waiting for it after appending could be a deadlock
+        RAISE EXCEPTION USING
+            ERRCODE = 'AL006',
+            MESSAGE = 'others are storing bodies, and begin_erasure() has not kept them out',
+            HINT    = 'Call begin_erasure(), append the events, then erase_body() with the position of the first.';
+    END IF;
     PERFORM catch_up_for_erasure(ARRAY[erased.commitment]);
     SELECT b.salt IS NOT NULL AS there, b.stored_at INTO body FROM bodies b WHERE b.commitment = erased.commitment;
     IF body.there IS NOT TRUE THEN

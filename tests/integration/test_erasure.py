@@ -20,6 +20,7 @@ from audit_ledger.errors import (
     Erased,
     Held,
     InvalidValue,
+    LedgerBusy,
     LedgerError,
     RetentionNotOver,
     UnknownHold,
@@ -498,6 +499,15 @@ class TestByHand:
             hand.execute("SELECT erase_body(%s)", [self.say(hand, "A" * 43, [])])
         assert refused.value.sqlstate == "AL009"
 
+    def test_erasing_without_having_begun_is_refused_rather_than_waiting_for_scripts(
+        self, hand: Connection, url: str, person: str
+    ) -> None:
+        with psycopg.connect(url) as script:
+            script.execute("SELECT ledger.put_bodies('{}', '{}', '{}', '{}')")
+            with pytest.raises(psycopg.Error, match="begin_erasure") as refused, hand.transaction():
+                hand.execute("SELECT erase_body(%s)", [self.say(hand, person, [2, 3, 6, 7])])
+        assert refused.value.sqlstate == "AL006"
+
     def test_a_hold_of_the_same_moment_counts(self, hand: Connection, officer: Ledger, person: str) -> None:
         """The read models need not have heard of it."""
         with pytest.raises(psycopg.Error) as refused, hand.transaction():
@@ -555,6 +565,20 @@ class TestAtTheSameTime:
             sent.result()
         shown = admin.execute("SELECT payload FROM api_payloads ORDER BY id").fetchall()
         assert [set(payload) for (payload,) in shown] == [{"page"}, {"erased"}, set(PERSON)]
+
+    def test_who_waits_too_long_is_told_for_whom(
+        self, url: str, officer_url: str, person: str, admin: Connection
+    ) -> None:
+        with (
+            audit_ledger.connect(officer_url, lock_timeout=0.2) as officer,
+            psycopg.connect(url, application_name="slow script") as script,
+        ):
+            script.execute("SELECT ledger.put_bodies('{}', '{}', '{}', '{}')")
+            with pytest.raises(LedgerBusy, match="storing or erasing bodies") as busy:
+                officer.erase_payload(6, **WHY)
+            assert "slow script" in str(busy.value.actual)
+            script.rollback()
+            assert officer.erase_payload(6, **WHY).bodies
 
     def test_whatever_is_sent_while_it_is_erased_is_there_or_was_named(
         self, url: str, ledger: Ledger, officer: Ledger, admin: Connection

@@ -225,11 +225,12 @@ def translate(database: Database, error: BaseException) -> LedgerError | None:
             remedy="one process writes a stream: give each run its own run_id",
         )
     if code == "55P03":
-        folding = "update_read_models" in ((diag and diag.context) or "")
+        context = (diag and diag.context) or ""
+        lock = next((lock for sign, lock in WAITED_FOR.items() if sign in context), "append")
         return LedgerBusy(
-            "another session is folding the read models" if folding else "another session is appending",
+            f"another session is {DOING[lock]}",
             expected=f"to have its lock within {database.settings.lock_timeout:g} s",
-            actual=_holder(database, "progress" if folding else "append"),
+            actual=_holder(database, lock),
             remedy="end that session, or raise AUDIT_LEDGER_LOCK_TIMEOUT",
         )
     if code == "42501":
@@ -257,7 +258,17 @@ REFUSALS: dict[str, tuple[type[LedgerError], str | None]] = {
 ERASING = re.compile("scan_for_bodies|begin_erasure|erase_body")
 """The functions that only officers may call."""
 
+WAITED_FOR = {"update_read_models": "progress", "body_lock_key": "bodies"}
+"""What in the context of a time-out shows which lock was waited for; otherwise, that of appending."""
+
+DOING = {
+    "append": "appending",
+    "progress": "folding the read models",
+    "bodies": "storing or erasing bodies",
+}
+
 HELD = {
+    "bodies": "l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint) = body_lock_key()",
     "append": "l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint) = append_lock_key()",
     "progress": "l.locktype = 'relation' AND l.relation = 'progress'::regclass AND l.mode = 'RowShareLock'",
 }
