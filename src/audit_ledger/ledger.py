@@ -25,7 +25,9 @@ from audit_ledger.reading.details import Details, details
 from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, find_run, provenance
 from audit_ledger.recording import scope
 from audit_ledger.recording.close import close_run
+from audit_ledger.recording.messages import Messages, OwnRedactor
 from audit_ledger.recording.outbox import resend
+from audit_ledger.recording.redaction import Redactor
 from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
 from audit_ledger.store import migrations, projections
@@ -38,7 +40,7 @@ from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 logging.getLogger("audit_ledger").addHandler(logging.NullHandler())
 
 
-def connect(url: str | None = None, **settings: Any) -> "Ledger":
+def connect(url: str | None = None, *, redactor: OwnRedactor | None = None, **settings: Any) -> "Ledger":
     """Connect to a ledger.
 
     Without a URL, here or in AUDIT_LEDGER_URL, it is the embedded one: its server is started if it
@@ -46,6 +48,8 @@ def connect(url: str | None = None, **settings: Any) -> "Ledger":
 
     Args:
         url: URL of a PostgreSQL 15 to 18 database that holds a ledger.
+        redactor: A function of your own that is given the body of each HTTP message, secrets cut out
+            already, and its media type, and returns the bytes to keep. Where it raises, none are kept.
         **settings: Any of audit_ledger.settings.Settings, over the environment and ledger.toml.
 
     Raises:
@@ -66,7 +70,8 @@ def connect(url: str | None = None, **settings: Any) -> "Ledger":
         place = server.url(f"{loaded.name}_writer")
     with connect_to(place, loaded) as conn:
         ready = migrations.check(conn, loaded.name)
-    return Ledger(Database(place, loaded.name, loaded), loaded, ready, server)
+    messages = Messages(Redactor(), redactor)
+    return Ledger(Database(place, loaded.name, loaded), loaded, ready, server, messages)
 
 
 def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
@@ -98,12 +103,14 @@ class Ledger:
         settings: Settings,
         ready: migrations.Ready,
         server: EmbeddedServer | None,
+        messages: Messages,
     ) -> None:
         self.url = database.url
         self.ledger_id = ready.ledger_id
         self.settings = settings
         self.server = server
         self._ready = ready
+        self._messages = messages
         self.database = database
         self._recorder = LedgerRecorder(database)
         self._process_id = os.getpid()
@@ -132,6 +139,7 @@ class Ledger:
         *,
         scheduled_for: datetime | None = None,
         parameters: Mapping[str, Any] | None = None,
+        capture: bool = False,
     ) -> scope.RunScope:
         """Wrap a script's work in a run: a `with` block, or a decorator.
 
@@ -140,6 +148,8 @@ class Ledger:
             source: Where the data comes from, e.g. "quiverquant_congress".
             scheduled_for: When it was due, with a time zone.
             parameters: What it runs with: JSON, dates, decimals, UUIDs, paths; secrets are cut out.
+            capture: Whether HTTP calls made inside it, with requests or httpx, are recorded; those in
+                threads and tasks that it starts are inside it.
 
         Raises (on entering):
             InvalidValue: an argument cannot be recorded.
@@ -147,7 +157,13 @@ class Ledger:
             Unreachable: the database is away; nothing was fetched yet.
         """
         return scope.RunScope(
-            lambda: self._start(task=task, source=source, scheduled_for=scheduled_for, parameters=parameters)
+            lambda: self._start(
+                task=task,
+                source=source,
+                scheduled_for=scheduled_for,
+                parameters=parameters,
+                capture=capture,
+            )
         )
 
     def log_ingestion(
@@ -158,6 +174,7 @@ class Ledger:
         fetch: Callable[[Run], Mapping[str, Any] | None],
         scheduled_for: datetime | None = None,
         parameters: Mapping[str, Any] | None = None,
+        capture: bool = False,
     ) -> scope.Outcome:
         """Call `fetch(run)` inside a run, and tell what became of it.
 
@@ -170,6 +187,7 @@ class Ledger:
                 "duration_ms", "rate_limit_remaining"}).
             scheduled_for: When it was due, with a time zone.
             parameters: What it runs with, JSON.
+            capture: Whether HTTP calls made by `fetch` are recorded.
 
         Returns:
             An outcome, also when `fetch` raised an Exception: the run is failed then.
@@ -179,7 +197,11 @@ class Ledger:
             LedgerError: the run could not begin, or not be recorded to its end.
         """
         run = self._start(
-            task=task_name, source=data_source, scheduled_for=scheduled_for, parameters=parameters
+            task=task_name,
+            source=data_source,
+            scheduled_for=scheduled_for,
+            parameters=parameters,
+            capture=capture,
         )
         return scope.log_ingestion(run, fetch)
 
@@ -191,7 +213,7 @@ class Ledger:
             RunEnded: it has ended already.
         """
         run = self.find_run(run_id)
-        close_run(self._recorder, run.run_id, run.status, reason)
+        close_run(self._recorder, run.run_id, run.status, reason, self._messages.redactor)
         return self.find_run(run.run_id)
 
     def resend(self, path: Path | str) -> int:
@@ -208,7 +230,7 @@ class Ledger:
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
-        return Run(self._recorder, self.settings, self.ledger_id, **what)
+        return Run(self._recorder, self.settings, self.ledger_id, self._messages, **what)
 
     # Reading
 
