@@ -63,7 +63,17 @@ SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
        (d.s ->> 'duration_ms')::integer                AS duration_ms,
        (d.s ->> 'rate_limit_remaining')::bigint        AS rate_limit_remaining,
        (d.s ->> 'request') COLLATE "C"                 AS request,
-       (d.s ->> 'response') COLLATE "C"                AS response
+       (d.s ->> 'response') COLLATE "C"                AS response,
+       d.s ->> 'request_media_type'                    AS request_media_type,
+       d.s ->> 'response_media_type'                   AS response_media_type,
+       coalesce((d.s ->> 'request_truncated')::boolean, false)  AS request_truncated,
+       coalesce((d.s ->> 'response_truncated')::boolean, false) AS response_truncated,
+       coalesce((d.s ->> 'response_partial')::boolean, false)   AS response_partial,
+       d.s -> 'response_headers'                       AS response_headers,
+       coalesce((d.s ->> 'attempt')::integer, 1)       AS attempt,
+       d.s ->> 'error_class'                           AS error_class,
+       d.s ->> 'error_message'                         AS error_message,
+       d.s ->> 'capture_error'                         AS capture_error
   FROM events e
  CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
  WHERE e.type = 'ApiCallMade';

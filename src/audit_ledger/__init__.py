@@ -18,6 +18,7 @@ from audit_ledger.errors import (
     WrongRole,
 )
 from audit_ledger.ledger import Ledger, connect
+from audit_ledger.recording.capture.instrument import instrument
 from audit_ledger.recording.run import Run
 from audit_ledger.recording.scope import Outcome
 from audit_ledger.version import VERSION
@@ -38,4 +39,5 @@ __all__ = [
     "WrongRole",
     "__version__",
     "connect",
+    "instrument",
 ]

@@ -81,6 +81,10 @@ def _document(value: object) -> object:
     return json.loads(canonical_json(value, "parameters", max_integer=MAX_INTEGER))
 
 
+def _sorted(headers: dict[str, str]) -> dict[str, str]:
+    return {name: storable(headers[name]) for name in sorted(headers)}
+
+
 Instant = Annotated[AwareDatetime, PlainSerializer(_instant, return_type=str)]
 Day = Annotated[date, BeforeValidator(_day)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000, pattern=r"^[^\x00]*$")]
@@ -197,17 +201,33 @@ class RecordIngested(Event):
 
 
 class ApiCallMade(Event):
-    """A run called an API. `request` and `response` are commitments; durations are monotonic."""
+    """A run called an API: one hop. `request` and `response` are commitments; durations are monotonic.
 
+    `attempt` counts a client's own retries. Without a status no answer came, and `error_class` says why;
+    with one, it says what ended the reading. `response_headers` are those on a list, by name in lower case.
+    A body is truncated where it was too large to keep, partial where it was not read to its end.
+    `capture_error` says what of the call is missing here, and why.
+    """
+
+    attempt: Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)] | None = None
+    capture_error: Text | None = None
     captured_at: Instant | None = None
     duration_ms: Count | None = None
     endpoint: Text
+    error_class: Text | None = None
+    error_message: Text | None = None
     http_status_code: Annotated[int, Field(strict=True, ge=100, le=999)] | None = None
     method: Annotated[str, StringConstraints(pattern=r"^[A-Z]{1,20}$")] | None = None
     occurred_at: Instant
     rate_limit_remaining: Annotated[int, Field(strict=True, ge=-MAX_INTEGER, le=MAX_INTEGER)] | None = None
     request: Commitment | None = None
+    request_media_type: Text | None = None
+    request_truncated: bool | None = None
     response: Commitment | None = None
+    response_headers: Annotated[dict[str, str], AfterValidator(_sorted)] | None = None
+    response_media_type: Text | None = None
+    response_partial: bool | None = None
+    response_truncated: bool | None = None
     run_id: UUID | None = None
     v: Literal[1] = 1
 

@@ -26,7 +26,9 @@ from audit_ledger.reading.details import Details, details
 from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, find_run, provenance
 from audit_ledger.recording import scope
 from audit_ledger.recording.close import close_run
+from audit_ledger.recording.messages import Messages, OwnRedactor
 from audit_ledger.recording.outbox import resend
+from audit_ledger.recording.redaction import Redactor
 from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
 from audit_ledger.store import migrations, projections
@@ -39,7 +41,9 @@ from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 logging.getLogger("audit_ledger").addHandler(logging.NullHandler())
 
 
-def connect(url: str | None = None, *, role: str = "writer", **settings: Any) -> "Ledger":
+def connect(
+    url: str | None = None, *, role: str = "writer", redactor: OwnRedactor | None = None, **settings: Any
+) -> "Ledger":
     """Connect to a ledger.
 
     Without a URL, here or in AUDIT_LEDGER_URL, it is the embedded one: its server is started if it
@@ -49,6 +53,8 @@ def connect(url: str | None = None, *, role: str = "writer", **settings: Any) ->
         url: URL of a PostgreSQL 15 to 18 database that holds a ledger.
         role: As whom to connect to the embedded ledger: "writer", "reader", or "officer", who may also
             erase and hold. With a URL, its user decides.
+        redactor: A function of your own that is given the body of each HTTP message, secrets cut out
+            already, and its media type, and returns the bytes to keep. Where it raises, none are kept.
         **settings: Any of audit_ledger.settings.Settings, over the environment and ledger.toml.
 
     Raises:
@@ -69,7 +75,8 @@ def connect(url: str | None = None, *, role: str = "writer", **settings: Any) ->
         place = server.url(f"{loaded.name}_{role}")
     with connect_to(place, loaded) as conn:
         ready = migrations.check(conn, loaded.name)
-    return Ledger(Database(place, loaded.name, loaded), loaded, ready, server)
+    messages = Messages(Redactor(), redactor)
+    return Ledger(Database(place, loaded.name, loaded), loaded, ready, server, messages)
 
 
 def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
@@ -101,12 +108,14 @@ class Ledger(Governance):
         settings: Settings,
         ready: migrations.Ready,
         server: EmbeddedServer | None,
+        messages: Messages,
     ) -> None:
         self.url = database.url
         self.ledger_id = ready.ledger_id
         self.settings = settings
         self.server = server
         self._ready = ready
+        self._messages = messages
         self.database = database
         self._recorder = LedgerRecorder(database)
         self._process_id = os.getpid()
@@ -135,6 +144,7 @@ class Ledger(Governance):
         *,
         scheduled_for: datetime | None = None,
         parameters: Mapping[str, Any] | None = None,
+        capture: bool = False,
     ) -> scope.RunScope:
         """Wrap a script's work in a run: a `with` block, or a decorator.
 
@@ -143,6 +153,8 @@ class Ledger(Governance):
             source: Where the data comes from, e.g. "quiverquant_congress".
             scheduled_for: When it was due, with a time zone.
             parameters: What it runs with: JSON, dates, decimals, UUIDs, paths; secrets are cut out.
+            capture: Whether HTTP calls made inside it, with requests or httpx, are recorded; those in
+                threads and tasks that it starts are inside it.
 
         Raises (on entering):
             InvalidValue: an argument cannot be recorded.
@@ -150,7 +162,13 @@ class Ledger(Governance):
             Unreachable: the database is away; nothing was fetched yet.
         """
         return scope.RunScope(
-            lambda: self._start(task=task, source=source, scheduled_for=scheduled_for, parameters=parameters)
+            lambda: self._start(
+                task=task,
+                source=source,
+                scheduled_for=scheduled_for,
+                parameters=parameters,
+                capture=capture,
+            )
         )
 
     def log_ingestion(
@@ -161,6 +179,7 @@ class Ledger(Governance):
         fetch: Callable[[Run], Mapping[str, Any] | None],
         scheduled_for: datetime | None = None,
         parameters: Mapping[str, Any] | None = None,
+        capture: bool = False,
     ) -> scope.Outcome:
         """Call `fetch(run)` inside a run, and tell what became of it.
 
@@ -173,6 +192,7 @@ class Ledger(Governance):
                 "duration_ms", "rate_limit_remaining"}).
             scheduled_for: When it was due, with a time zone.
             parameters: What it runs with, JSON.
+            capture: Whether HTTP calls made by `fetch` are recorded.
 
         Returns:
             An outcome, also when `fetch` raised an Exception: the run is failed then.
@@ -182,7 +202,11 @@ class Ledger(Governance):
             LedgerError: the run could not begin, or not be recorded to its end.
         """
         run = self._start(
-            task=task_name, source=data_source, scheduled_for=scheduled_for, parameters=parameters
+            task=task_name,
+            source=data_source,
+            scheduled_for=scheduled_for,
+            parameters=parameters,
+            capture=capture,
         )
         return scope.log_ingestion(run, fetch)
 
@@ -194,7 +218,7 @@ class Ledger(Governance):
             RunEnded: it has ended already.
         """
         run = self.find_run(run_id)
-        close_run(self._recorder, run.run_id, run.status, reason)
+        close_run(self._recorder, run.run_id, run.status, reason, self._messages.redactor)
         return self.find_run(run.run_id)
 
     def resend(self, path: Path | str) -> int:
@@ -211,7 +235,7 @@ class Ledger(Governance):
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
-        return Run(self._recorder, self.settings, self.ledger_id, **what)
+        return Run(self._recorder, self.settings, self.ledger_id, self._messages, **what)
 
     # Reading
 

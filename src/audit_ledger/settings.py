@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     )
     buffer_events: int = Field(5_000, ge=1, description="events a run may hold unsent")
     buffer_bytes: int = Field(8 << 20, ge=1 << 16, description="bytes a run may hold unsent")
+    max_body_bytes: int = Field(16 << 20, ge=0, description="bytes of a captured body that are kept at most")
     actor: str | None = Field(None, description="who runs the scripts; default: the system user")
     code_version: str | None = Field(None, description="version of the scripts, e.g. a commit")
 

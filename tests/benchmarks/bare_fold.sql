@@ -59,12 +59,13 @@ SELECT e.position, r.id, e.status, true, e.message, e.duration_ms, e.recorded_at
  WHERE e.position > :after AND e.position <= :upto;
 
 -- name: api_payload_rows
-INSERT INTO api_payload_rows (id, type, commitment, source, captured_at, created_at, updated_at)
-SELECT b.id, b.type, b.commitment, r.data_source, coalesce(c.captured_at, c.occurred_at), c.recorded_at, c.recorded_at
+INSERT INTO api_payload_rows (id, type, commitment, media_type, source, captured_at, created_at, updated_at)
+SELECT b.id, b.type, b.commitment, b.media_type, r.data_source, coalesce(c.captured_at, c.occurred_at), c.recorded_at, c.recorded_at
   FROM api_call_made c
   JOIN data_ingestion_runs r ON r.run_id = c.run_id
- CROSS JOIN LATERAL (VALUES (2 * c.position - 1, 'ApiRequest', c.request),
-                            (2 * c.position, 'ApiResponse', c.response)) AS b(id, type, commitment)
+ CROSS JOIN LATERAL (VALUES (2 * c.position - 1, 'ApiRequest', c.request, c.request_media_type),
+                            (2 * c.position, 'ApiResponse', c.response, c.response_media_type))
+                    AS b(id, type, commitment, media_type)
  WHERE c.position > :after AND c.position <= :upto;
 
 -- name: api_call_logs

@@ -29,8 +29,10 @@ from audit_ledger.errors import (
     UnknownRun,
     WrongRole,
 )
-from audit_ledger.events import MAX_REFERRERS, BodyErased, Event, RecordIngested, decode
+from audit_ledger.events import MAX_REFERRERS, ApiCallMade, BodyErased, Event, RecordIngested, decode
 from audit_ledger.recording import erasure, governance
+from audit_ledger.recording.outbox import send
+from audit_ledger.recording.resend import Batch, Pending
 from audit_ledger.store import bodies
 from audit_ledger.store.recorder import append_rows, in_stream
 from audit_ledger.store.server import EmbeddedServer
@@ -181,6 +183,21 @@ class TestWhatGoes:
         assert erased.bodies[0].position == events[0].position
         commitment = erased.bodies[0].commitment
         assert named(ledger, commitment) == referring(ledger, commitment) == list(range(2, number + 2))
+
+    def test_of_a_body_that_was_too_large_to_keep_the_salt_goes(
+        self, ledger: Ledger, officer: Ledger, admin: Connection
+    ) -> None:
+        unkept = bodies.Unkept.of(b"so much", "text/plain")
+        with ledger.run("fetch", "crm") as run:
+            call = ApiCallMade(occurred_at=run.now, endpoint="e", response_truncated=True, run_id=run.id)
+            batch = Batch(uuid4(), 0, [Pending(call, {"response": unkept})])
+            send(ledger._recorder, batch)
+        (payload_id, payload) = admin.execute("SELECT id, payload FROM api_payloads").fetchall()[0]
+        assert payload == {"truncated": {"size": 7, "commitment": unkept.commitment}}
+        assert officer.erase_payload(payload_id, **WHY).bodies[0].commitment == unkept.commitment
+        assert body(admin, unkept.commitment)["salt"] is None
+        (shown,) = admin.execute("SELECT payload FROM api_payloads").fetchall()[0]
+        assert shown["erased"]["by"] == "Ada"
 
     def test_the_same_bytes_given_again_are_another_body(
         self, ledger: Ledger, officer: Ledger, person: str
@@ -503,7 +520,7 @@ class TestByHand:
         self, hand: Connection, url: str, person: str
     ) -> None:
         with psycopg.connect(url) as script:
-            script.execute("SELECT ledger.put_bodies('{}', '{}', '{}', '{}')")
+            script.execute("SELECT ledger.put_bodies('{}', '{}', '{}', '{}', '{}')")
             with pytest.raises(psycopg.Error, match="begin_erasure") as refused, hand.transaction():
                 hand.execute("SELECT erase_body(%s)", [self.say(hand, person, [2, 3, 6, 7])])
         assert refused.value.sqlstate == "AL006"
@@ -573,7 +590,7 @@ class TestAtTheSameTime:
             audit_ledger.connect(officer_url, lock_timeout=0.2) as officer,
             psycopg.connect(url, application_name="slow script") as script,
         ):
-            script.execute("SELECT ledger.put_bodies('{}', '{}', '{}', '{}')")
+            script.execute("SELECT ledger.put_bodies('{}', '{}', '{}', '{}', '{}')")
             with pytest.raises(LedgerBusy, match="storing or erasing bodies") as busy:
                 officer.erase_payload(6, **WHY)
             assert "slow script" in str(busy.value.actual)

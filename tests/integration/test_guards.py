@@ -489,7 +489,7 @@ class TestRights:
         for statement in [
             "SELECT ledger.append('{}', '{}', '{}', '{}')",
             "SELECT ledger.begin_append()",
-            "SELECT ledger.put_bodies('{}', '{}', '{}', '{}')",
+            "SELECT ledger.put_bodies('{}', '{}', '{}', '{}', '{}')",
             "SELECT ledger_read.update_read_models(1, 1)",
             "INSERT INTO ledger.events SELECT * FROM ledger.events",
             "COPY ledger.events FROM STDIN",

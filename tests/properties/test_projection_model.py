@@ -134,6 +134,7 @@ class Model:
                         "id": number,
                         "type": f"Api{name.title()}",
                         "commitment": commitment,
+                        "media_type": getattr(event, f"{name}_media_type"),
                         "source": run["data_source"],
                         "captured_at": event.captured_at or event.occurred_at,
                     }
@@ -252,6 +253,7 @@ CALLED = saying(
             "endpoint": st.just("api.test/v1"),
             "request": st.none() | COMMITMENTS,
             "response": st.none() | COMMITMENTS,
+            "response_media_type": st.none() | st.just("application/json"),
             "captured_at": st.none() | st.just(NOON),
             "http_status_code": st.none() | st.sampled_from([200, 500]),
             "rate_limit_remaining": st.none() | st.just(-(2**53) + 1),

@@ -11,7 +11,8 @@ class Discrepancy:
     """Two statements about a run that do not agree.
 
     Attributes:
-        kind: "counts" (declared and recorded differ) or "end" (a later end than the one that counts).
+        kind: "counts" (declared and recorded differ), "end" (a later end than the one that counts) or
+            "capture" (of an API call something is missing).
         detail: What differs, in words.
     """
 
@@ -35,6 +36,9 @@ class Details:
     recorded: dict[str, int]
     discrepancies: list[Discrepancy]
 
+
+TOP = 20
+"""So many kinds of rows are told, the most frequent first."""
 
 STARTED = "recorded_by, scheduled_for, parameters, actor, host, process_id, code_version, software_version"
 
@@ -70,11 +74,21 @@ def details(run: RunRow) -> Details:
         )
         for row in ends
     ]
+    missing = run.database.query(
+        "SELECT c.capture_error, count(*) AS n, min(c.position) AS position"
+        "  FROM api_call_logs l JOIN api_call_made c ON c.position = l.id"
+        " WHERE l.data_ingestion_run_id = %s AND c.capture_error IS NOT NULL"
+        " GROUP BY c.capture_error ORDER BY n DESC, c.capture_error LIMIT %s",
+        [run.id, TOP],
+    )
+    found += [
+        Discrepancy(
+            "capture",
+            f"{row['n']} of the API calls, first at position {row['position']}: {row['capture_error']}",
+        )
+        for row in missing
+    ]
     return Details(run, dict(started[0]), recorded, found)
-
-
-TOP = 20
-"""So many kinds of rows are told, the most frequent first."""
 
 
 def summary(run: RunRow) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

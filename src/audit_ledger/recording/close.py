@@ -6,10 +6,11 @@ from uuid import UUID, uuid4
 from audit_ledger.errors import RunEnded
 from audit_ledger.events import RunFailed
 from audit_ledger.recording.failure import describe
+from audit_ledger.recording.redaction import Redactor
 from audit_ledger.store.recorder import LedgerRecorder
 
 
-def close_run(recorder: LedgerRecorder, run_id: UUID, status: str, reason: str) -> None:
+def close_run(recorder: LedgerRecorder, run_id: UUID, status: str, reason: str, redactor: Redactor) -> None:
     """Record that a run failed, for a reason that its script could not give.
 
     Raises:
@@ -18,5 +19,5 @@ def close_run(recorder: LedgerRecorder, run_id: UUID, status: str, reason: str) 
     if status != "running":
         raise RunEnded(f"run {run_id} has ended already", expected="a run that is running", actual=status)
     recorder.append(
-        uuid4(), 0, [RunFailed.of(occurred_at=datetime.now(UTC), run_id=run_id, **describe(reason))]
+        uuid4(), 0, [RunFailed.of(occurred_at=datetime.now(UTC), run_id=run_id, **describe(reason, redactor))]
     )

@@ -4,28 +4,29 @@ import traceback
 from typing import Any
 
 from audit_ledger.events import storable
-from audit_ledger.recording.redaction import redact_text
+from audit_ledger.recording.redaction import Redactor
 
 FRAMES = 10
 MESSAGE_CHARACTERS = 2_000
 FRAME_CHARACTERS = 500
 
 
-def describe(error: BaseException | str) -> dict[str, Any]:
+def describe(error: BaseException | str, redactor: Redactor) -> dict[str, Any]:
     """The fields message, error_class and backtrace of RunFailed."""
     if isinstance(error, str):
         return {
-            "message": _clean(error, MESSAGE_CHARACTERS) or "no reason given",
+            "message": _clean(redactor, error, MESSAGE_CHARACTERS) or "no reason given",
             "error_class": "Closed",
         }
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
     return {
-        "message": _clean(_message(error), MESSAGE_CHARACTERS) or name,
-        "error_class": _clean(name, FRAME_CHARACTERS),
+        "message": _clean(redactor, _message(error), MESSAGE_CHARACTERS) or name,
+        "error_class": _clean(redactor, name, FRAME_CHARACTERS),
         "backtrace": [
             _clean(
+                redactor,
                 f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line or ''}".rstrip(": "),
                 FRAME_CHARACTERS,
             )
@@ -48,6 +49,6 @@ def _message(error: BaseException) -> str:
         return f"(its message could not be read: {type(broken).__name__})"
 
 
-def _clean(text: str, limit: int) -> str:
-    text = redact_text(storable(text))
+def _clean(redactor: Redactor, text: str, limit: int) -> str:
+    text = redactor.redact_text(storable(text))
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -8,8 +8,10 @@ database stays away for longer than `retry_for`, what could not be sent goes to 
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 from uuid import UUID
 
 from psycopg import Connection
@@ -28,6 +30,17 @@ FLUSH_EVENTS = 1000
 
 FLUSH_SECONDS = 1.0
 """No event waits longer than this to be sent."""
+
+
+class Waiting(Protocol):
+    """What waits to be sent: an event, or what becomes one in the sending thread."""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+
+    def prepare(self) -> Pending:
+        """The event with its bodies; must not raise."""
 
 
 def send(recorder: LedgerRecorder, batch: Batch, *, again: bool = False) -> int:
@@ -84,7 +97,8 @@ class Outbox:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._resend_file = resend_file
-        self._waiting: list[Pending] = []
+        self._waiting: list[Waiting] = []
+        self._aside: deque[Waiting] = deque()
         self._held_events = 0
         self._held_bytes = 0
         self._urgent = False
@@ -101,7 +115,7 @@ class Outbox:
         self.position = send(self._recorder, Batch(self._stream_id, 0, [first]))
         self.version = 1
 
-    def add(self, pending: Pending) -> None:
+    def add(self, pending: Waiting) -> None:
         """Take an event in; blocks while the buffer is full."""
         size = pending.size
         with self._changed:
@@ -121,6 +135,10 @@ class Outbox:
             elif len(self._waiting) >= FLUSH_EVENTS:
                 self._hurry()
 
+    def put_aside(self, pending: Waiting) -> None:
+        """Take an event in that is sent with the next ones, or at the end; without a lock, never waiting."""
+        self._aside.append(pending)
+
     def flush(self) -> None:
         """Wait until everything that was added is sent, or in the file."""
         with self._changed:
@@ -135,7 +153,7 @@ class Outbox:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
-        self._deliver([*self._waiting, last])
+        self._deliver([*self._waiting, *self._set_aside(), last])
         self._waiting = []
 
     def recording_error(self, task: str) -> RecordingError | None:
@@ -175,14 +193,18 @@ class Outbox:
                 if self._closing and len(self._waiting) < FLUSH_EVENTS:
                     return  # whoever closes sends the rest, in one batch with the end
                 batch, self._waiting, self._urgent = self._waiting, [], False
-            self._deliver(batch)
+            self._deliver([*batch, *self._set_aside()])
             with self._changed:
                 self._held_events -= len(batch)
                 self._held_bytes -= sum(pending.size for pending in batch)
                 self._changed.notify_all()
 
-    def _deliver(self, events: Sequence[Pending]) -> None:
+    def _set_aside(self) -> list[Waiting]:
+        return [self._aside.popleft() for _ in range(len(self._aside))]
+
+    def _deliver(self, waiting: Sequence[Waiting]) -> None:
         """Send a batch, or keep it in the file."""
+        events = [one.prepare() for one in waiting]
         batch = Batch(self._stream_id, self.version, events)
         self.version += len(events)
         if self.failure is None:

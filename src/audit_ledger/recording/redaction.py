@@ -245,6 +245,18 @@ class Redactor:
             clean = self._text(text, _DEPTH)
         return body if clean == text else clean.encode(encoding)
 
+    def request_headers(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Provisional."""
+        return [(n, REDACTED if self._hides(n) else self._values(v)) for n, v in headers]
+
+    def response_headers(self, headers: list[tuple[str, str]]) -> dict[str, str]:
+        """Provisional."""
+        return {
+            n.lower(): v
+            for n, v in headers
+            if n.lower() in ("content-type", "location", "retry-after") or "rate" in n.lower()
+        }
+
     def _classify(self, name: str) -> tuple[str, bool, bool]:
         """The name without secret values, whether it is a secret one, and whether in a query."""
         names = _NAMES.union(map(_squash, self.extra_names))

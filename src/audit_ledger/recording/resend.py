@@ -8,6 +8,9 @@ has yet to refer to:
     {"stream_id":"…","version":2,"events":[{"type":"RecordIngested","state":{…},
         "bodies":{"content":["application/json","e30="]}}]}
 
+A body that was too large to keep is an object with what is left of it: commitment, salt (base64), size,
+media_type.
+
 Delivering is safe to repeat: a batch that the ledger has already, byte for byte, counts as delivered.
 """
 
@@ -15,14 +18,14 @@ import base64
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from audit_ledger.errors import InvalidValue
 from audit_ledger.events import Event, decode
-from audit_ledger.store.bodies import Body
+from audit_ledger.store.bodies import Body, Unkept
 
 FORMAT = "audit-ledger-resend/1"
 
@@ -32,12 +35,16 @@ class Pending:
     """An event, and the bodies whose commitments it still lacks, by the field that they go in."""
 
     event: Event
-    bodies: dict[str, Body] = field(default_factory=dict)
+    bodies: dict[str, Body | Unkept] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """About how many bytes it holds."""
-        return 200 + sum(len(body.content) for body in self.bodies.values())
+        return 200 + sum(len(body.content) for body in self.bodies.values() if isinstance(body, Body))
+
+    def prepare(self) -> "Pending":
+        """Itself: nothing is left to do before it can be sent."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,7 @@ class ResendFile:
                     {
                         "type": pending.event.type,
                         "state": json.loads(pending.event.state),
-                        "bodies": {
-                            name: [body.media_type, base64.b64encode(body.content).decode()]
-                            for name, body in pending.bodies.items()
-                        },
+                        "bodies": {name: _written(body) for name, body in pending.bodies.items()},
                     }
                     for pending in batch.events
                 ],
@@ -134,8 +138,21 @@ def _batch(row: dict[str, Any]) -> Batch:
     events = [
         Pending(
             decode(event["type"], json.dumps(event["state"]).encode()),
-            {name: Body(base64.b64decode(data), media) for name, (media, data) in event["bodies"].items()},
+            {name: _read(body) for name, body in event["bodies"].items()},
         )
         for event in row["events"]
     ]
     return Batch(UUID(row["stream_id"]), int(row["version"]) - 1, events)
+
+
+def _written(body: Body | Unkept) -> list[str] | dict[str, Any]:
+    if isinstance(body, Body):
+        return [body.media_type, base64.b64encode(body.content).decode()]
+    return {**asdict(body), "salt": base64.b64encode(body.salt).decode()}
+
+
+def _read(written: list[str] | dict[str, Any]) -> Body | Unkept:
+    if isinstance(written, dict):
+        return Unkept(**{**written, "salt": base64.b64decode(written["salt"])})
+    media_type, content = written
+    return Body(base64.b64decode(content), media_type)

@@ -7,40 +7,41 @@ clock has counted since, so that its durations hold when somebody sets the clock
 Threads may share a run. A forked child may not: one process writes a stream.
 """
 
-import getpass
 import logging
 import os
-import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from audit_ledger.errors import InvalidValue, LedgerError, RunEnded
 from audit_ledger.events import (
-    ApiCallMade,
     Operation,
     RecordIngested,
     RunCompleted,
     RunFailed,
-    RunStarted,
-    storable,
 )
 from audit_ledger.recording import content as contents
+from audit_ledger.recording.api_call import told
+from audit_ledger.recording.beginning import beginning
+from audit_ledger.recording.capture.call import CallLog
+from audit_ledger.recording.capture.instrument import acquire
 from audit_ledger.recording.comparison import Comparison
 from audit_ledger.recording.counting import Counts, counted
 from audit_ledger.recording.failure import describe, plain
+from audit_ledger.recording.messages import Messages
 from audit_ledger.recording.outbox import Outbox
-from audit_ledger.recording.redaction import redact_url
 from audit_ledger.recording.resend import Pending, ResendFile
 from audit_ledger.settings import Settings
 from audit_ledger.store.bodies import Body
 from audit_ledger.store.recorder import LedgerRecorder
-from audit_ledger.version import VERSION
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger("audit_ledger")
 
@@ -57,6 +58,7 @@ class Run:
         task: What runs.
         source: Where the data comes from.
         parameters: What it runs with, without secrets.
+        calls: Where its HTTP calls are captured.
         started_at: When it started, by this machine's clock, in UTC.
     """
 
@@ -65,11 +67,13 @@ class Run:
         recorder: LedgerRecorder,
         settings: Settings,
         ledger_id: UUID,
+        messages: Messages,
         *,
         task: str,
         source: str,
         scheduled_for: datetime | None = None,
         parameters: Mapping[str, Any] | None = None,
+        capture: bool = False,
     ) -> None:
         self.id = uuid4()
         self.task = task
@@ -86,15 +90,13 @@ class Run:
         self._tally: Counter[str] = Counter()
         self._dates: dict[str, date] = {}
         self._comparison = Comparison(recorder.datastore)
-        started = RunStarted.of(
-            actor=settings.actor or _user(),
-            code_version=settings.code_version,
-            host=socket.gethostname() or None,
+        self._messages = messages
+        started = beginning(
+            settings,
             occurred_at=self.started_at,
-            parameters=contents.parameters(parameters),
+            parameters=contents.parameters(parameters, messages.redactor),
             process_id=self._process_id,
             scheduled_for=scheduled_for,
-            software_version=f"audit-ledger {VERSION}",
             source=source,
             task=task,
         )
@@ -106,6 +108,8 @@ class Run:
             settings.buffer_bytes,
             lambda: ResendFile(resend_path(settings.home, self.id), ledger_id),
         )
+        self.calls = CallLog(self, settings.max_body_bytes, self._outbox, self._messages, wanted=capture)
+        self._release = acquire() if capture else None
         self._outbox.start(Pending(started))
 
     def __repr__(self) -> str:
@@ -243,20 +247,32 @@ class Run:
             RunEnded: the run is over.
         """
         self._check_open()
-        event = ApiCallMade.of(
-            captured_at=captured_at,
-            duration_ms=None if duration_ms is None else _milliseconds(duration_ms),
-            endpoint=redact_url(endpoint) if isinstance(endpoint, str) else endpoint,
-            http_status_code=http_status_code,
-            method=method,
-            occurred_at=self.now,
-            rate_limit_remaining=rate_limit_remaining,
+        self._outbox.add(
+            told(
+                self._messages,
+                {"request": request, "response": response},
+                captured_at=captured_at,
+                duration_ms=duration_ms,
+                endpoint=endpoint,
+                http_status_code=http_status_code,
+                method=method,
+                occurred_at=self.now,
+                rate_limit_remaining=rate_limit_remaining,
+            )
         )
-        messages = {
-            "request": contents.message(request, "request"),
-            "response": contents.message(response, "response"),
-        }
-        self._outbox.add(Pending(event, {name: body for name, body in messages.items() if body is not None}))
+
+    def session(self) -> "requests.Session":
+        """A `requests.Session` that records each call made with it in this run, from whichever thread.
+
+        Raises:
+            RunEnded: the run is over.
+        """
+        from audit_ledger.recording.capture.for_requests import CapturingSession
+
+        self._check_open()
+        if self._release is None:
+            self._release = acquire()
+        return CapturingSession(self.calls.of_a_session())
 
     def counts(
         self,
@@ -314,7 +330,7 @@ class Run:
             RunEnded: the run is over already.
         """
         self._check_open()
-        event = RunFailed.of(**self._reached(), **describe(error))
+        event = RunFailed.of(**self._reached(), **describe(error, self._messages.redactor))
         log.error("❌ %s failed: %s", plain(self.task), plain(event.message))
         self._end(event)
 
@@ -340,7 +356,10 @@ class Run:
         return {"occurred_at": now, "duration_ms": milliseconds, **self._declared, **self._dates}
 
     def _end(self, event: RunCompleted | RunFailed) -> Counts:
+        self.calls.close()
         self._ended = True
+        if self._release is not None:
+            self._release()
         self._outbox.close(Pending(event))
         failure = self._outbox.recording_error(self.task)
         if failure is not None:
@@ -377,19 +396,3 @@ class Run:
 def resend_path(home: Path, run_id: UUID) -> Path:
     """Where the unsent events of a run are kept."""
     return home / "resend" / f"{run_id}.jsonl"
-
-
-def _milliseconds(duration: float) -> int:
-    if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 <= duration < 2**31:
-        raise InvalidValue(
-            "duration_ms", expected="milliseconds from 0 to 2,147,483,647", actual=repr(duration)
-        )
-    return round(duration)
-
-
-def _user() -> str | None:
-    """The system's name for whoever runs this, where it has one."""
-    try:
-        return storable(getpass.getuser())
-    except (OSError, KeyError):  # a process without an entry in the user database
-        return None

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from audit_ledger.errors import InvalidValue, LedgerError
+from audit_ledger.recording.capture.current import enter, inside
 from audit_ledger.recording.run import Run
 
 log = logging.getLogger("audit_ledger")
@@ -28,11 +29,11 @@ class RunScope:
 
     def __init__(self, start: Callable[[], Run]) -> None:
         self._start = start
-        self._runs: list[Run] = []
+        self._runs: list[tuple[Run, Callable[[], None]]] = []
 
     def __enter__(self) -> Run:
         run = self._start()
-        self._runs.append(run)
+        self._runs.append((run, enter(run.calls)))
         return run
 
     def __exit__(
@@ -41,7 +42,9 @@ class RunScope:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        end(self._runs.pop(), error)
+        run, leave = self._runs.pop()
+        leave()
+        end(run, error)
 
     async def __aenter__(self) -> Run:
         return self.__enter__()
@@ -142,7 +145,8 @@ def log_ingestion(run: Run, fetch: Callable[[Run], Mapping[str, Any] | None]) ->
         BaseException: what `fetch` raised, if it is no Exception (KeyboardInterrupt, SystemExit).
     """
     try:
-        declared = fetch(run)
+        with inside(run.calls):
+            declared = fetch(run)
     except Exception as error:  # noqa: BLE001 - the outcome tells
         if not run.ended:
             run.fail(error)

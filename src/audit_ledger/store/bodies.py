@@ -34,6 +34,29 @@ class Body:
         return hashlib.sha256(self.content).digest()
 
 
+@dataclass(frozen=True)
+class Unkept:
+    """A body that was too large to keep: what is left of it.
+
+    Attributes:
+        commitment: Its commitment, under the salt.
+        salt: 32 random bytes.
+        size: Bytes.
+        media_type: RFC 6838.
+    """
+
+    commitment: str
+    salt: bytes
+    size: int
+    media_type: str
+
+    @classmethod
+    def of(cls, content: bytes, media_type: str) -> "Unkept":
+        """What is left of these bytes."""
+        salt = secrets.token_bytes(SALT_BYTES)
+        return cls(commitment(content, salt), salt, len(content), media_type)
+
+
 def commitment(content: bytes, salt: bytes) -> str:
     """The commitment of bytes under a salt.
 
@@ -44,26 +67,38 @@ def commitment(content: bytes, salt: bytes) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def put(conn: Connection[DictRow], bodies: Sequence[Body]) -> list[str]:
+def put(conn: Connection[DictRow], bodies: Sequence[Body | Unkept]) -> list[str]:
     """Store those bodies that are not there yet, in one round trip; returns their commitments in order.
 
     Until the connection's transaction ends none of them is erased; it appends the events that refer to them.
     """
-    unique = {body.sha256: body for body in bodies}
-    salts = [secrets.token_bytes(SALT_BYTES) for _ in unique]
+    unique: dict[bytes | str, Unkept | tuple[Body, bytes]] = {}
+    for body in bodies:
+        if isinstance(body, Unkept):
+            unique[body.commitment] = body
+        elif body.sha256 not in unique:
+            unique[body.sha256] = body, secrets.token_bytes(SALT_BYTES)
+    rows = [
+        (None, one.media_type, one.salt, one.commitment, one.size)
+        if isinstance(one, Unkept)
+        else (
+            one[0].content,
+            one[0].media_type,
+            one[1],
+            commitment(one[0].content, one[1]),
+            len(one[0].content),
+        )
+        for one in unique.values()
+    ]
+    params = [list(column) for column in zip(*rows, strict=True)]
     row = conn.execute(
-        "SELECT put_bodies(%b::bytea[], %b::text[], %b::bytea[], %b::text[]) AS commitments",
-        [
-            [body.content for body in unique.values()],
-            [body.media_type for body in unique.values()],
-            salts,
-            [commitment(body.content, salt) for body, salt in zip(unique.values(), salts, strict=True)],
-        ],
+        "SELECT put_bodies(%b::bytea[], %b::text[], %b::bytea[], %b::text[], %b::bigint[]) AS commitments",
+        params,
         prepare=True,
     ).fetchone()
     assert row is not None  # a function call has a row
-    by_sha256 = dict(zip(unique, row["commitments"], strict=True))
-    return [by_sha256[body.sha256] for body in bodies]
+    found = dict(zip(unique, row["commitments"], strict=True))
+    return [found[body.commitment if isinstance(body, Unkept) else body.sha256] for body in bodies]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,153 @@
+"""A finished call as an event with its bodies: secrets cut out first, then what is left kept.
+
+**The request on record** is an HTTP message (RFC 9112; media type message/http, section 10.1): request
+line, headers and body as the client was about to send them, so that what was asked is there whole, its
+query included.
+**The response on record** is the body of the answer, as the script saw it: without transfer and content
+encodings. Its headers, those on a list, stand in the event.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from audit_ledger.events import ApiCallMade, storable
+from audit_ledger.recording.capture import rate_limits
+from audit_ledger.recording.capture.copying import decoded
+from audit_ledger.recording.messages import Dropped, Messages
+from audit_ledger.recording.resend import Pending
+from audit_ledger.store.bodies import Body, Unkept
+
+if TYPE_CHECKING:
+    from audit_ledger.recording.capture.call import Call
+    from audit_ledger.recording.capture.copying import Copy
+
+MESSAGE_CHARACTERS = 500
+ENDPOINT_CHARACTERS = 2_000
+HEADER_CHARACTERS = 16_000
+REQUEST = "message/http; msgtype=request"
+
+
+class Finished:
+    """A call on its way to the event store."""
+
+    def __init__(self, call: Call, finished_at: datetime, messages: Messages) -> None:
+        self._call = call
+        self._finished_at = finished_at
+        self._messages = messages
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        return 1000 + self._call.request.held + self._call.response.held
+
+    def prepare(self) -> Pending:
+        """The event and its bodies. Never raises: what cannot be told is told as a capture error."""
+        try:
+            return self._prepared()
+        except Exception as error:  # noqa: BLE001 - what broke is in the event
+            return Pending(self._event(capture_error=self._text(f"{type(error).__name__}: {error}")))
+
+    def _prepared(self) -> Pending:
+        call = self._call
+        errors = [call.capture_error] if call.capture_error else []
+        headers = self._messages.redactor.response_headers(call.response_headers)
+        fields: dict[str, Any] = {
+            "duration_ms": call.duration_ms,
+            "rate_limit_remaining": rate_limits.remaining(headers),
+            "response_headers": _bounded(headers) or None,
+            "response_partial": True if call.partial and call.status is not None else None,
+        }
+        bodies: dict[str, Body | Unkept] = {}
+        for name, make in (("request", self._request), ("response", self._response)):
+            try:
+                body = make()
+            except Dropped as error:
+                errors.append(f"{name} dropped: {error}")
+                continue
+            if body is not None:
+                bodies[name] = body
+                fields[f"{name}_media_type"] = body.media_type
+                fields[f"{name}_truncated"] = True if isinstance(body, Unkept) else None
+        if errors:
+            fields["capture_error"] = self._text("; ".join(errors))
+        return Pending(self._event(**fields), bodies)
+
+    def _event(self, **fields: Any) -> ApiCallMade:
+        call = self._call
+        plain = {
+            "attempt": call.attempt if call.attempt > 1 else None,
+            "captured_at": self._finished_at,
+            "occurred_at": call.occurred_at,
+            "method": call.method if call.method.isalpha() and call.method.isupper() else None,
+            "http_status_code": call.status if call.status and 100 <= call.status <= 999 else None,
+        }
+        if call.error is not None:
+            plain |= {
+                "error_class": self._text(call.error[0]),
+                "error_message": self._text(call.error[1]) or None,
+            }
+        return ApiCallMade.of(endpoint=self._endpoint(), **plain, **fields)
+
+    def _endpoint(self) -> str:
+        """Host, port unless it is the usual one, and path; no query, no user, no fragment."""
+        try:
+            parts = urlsplit(self._messages.redactor.redact_url(storable(self._call.url)))
+            where = parts.netloc.rpartition("@")[2] + parts.path
+        except ValueError:
+            where = ""
+        return where[:ENDPOINT_CHARACTERS] or "unknown"
+
+    def _text(self, text: str) -> str:
+        text = self._messages.redactor.redact_text(storable(text))
+        return text if len(text) <= MESSAGE_CHARACTERS else text[: MESSAGE_CHARACTERS - 1] + "…"
+
+    def _request(self) -> Body | Unkept | None:
+        call = self._call
+        if not call.url:
+            return None
+        content = call.request.content
+        if content is None:
+            return _unkept(call.request, REQUEST)
+        given = {name.lower(): value for name, value in call.request_headers}
+        plain = decoded(content, given.get("content-encoding", ""), call.request.cap)
+        if plain is None:
+            return Unkept.of(content, REQUEST)
+        head = self._messages.head(call.method, call.url, call.request_headers)
+        return Body(head + self._messages.clean(plain, given.get("content-type")).content, REQUEST)
+
+    def _response(self) -> Body | Unkept | None:
+        call = self._call
+        given = {name.lower(): value for name, value in call.response_headers}
+        media_type = given.get("content-type")
+        content = call.response.content
+        if content is None:
+            return _unkept(call.response, self._messages.media_type(media_type, b""))
+        if not content:
+            return None
+        plain = (
+            content
+            if call.decoded
+            else decoded(content, given.get("content-encoding", ""), call.response.cap)
+        )
+        if plain is None:
+            return Unkept.of(content, self._messages.media_type(media_type, b""))
+        return self._messages.clean(plain, media_type)
+
+
+def _unkept(copy: Copy, media_type: str) -> Unkept:
+    assert copy.salt is not None  # drawn when the cap was passed
+    return Unkept(copy.commitment, copy.salt, copy.size, media_type)
+
+
+def _bounded(headers: dict[str, str]) -> dict[str, str]:
+    """As many of the headers as an event has room for, in canonical order."""
+    kept: dict[str, str] = {}
+    room = HEADER_CHARACTERS
+    for name in sorted(headers):
+        room -= len(name) + len(headers[name])
+        if room >= 0:
+            kept[name] = storable(headers[name])
+    return kept
