@@ -28,7 +28,7 @@ COMMENT ON COLUMN api_call_logs.data_ingestion_run_id   IS 'The run that made th
 COMMENT ON COLUMN api_call_logs.api_request_payload_id  IS 'The request body (api_payloads), where there was one.';
 COMMENT ON COLUMN api_call_logs.api_response_payload_id IS 'The response body (api_payloads), where there was one.';
 COMMENT ON COLUMN api_call_logs.endpoint                IS 'What was called, without secrets.';
-COMMENT ON COLUMN api_call_logs.http_status_code        IS 'HTTP status; NULL where no answer came.';
+COMMENT ON COLUMN api_call_logs.http_status_code        IS 'HTTP status; NULL where no answer came, or one that broke off.';
 COMMENT ON COLUMN api_call_logs.duration_ms             IS 'Milliseconds, by a monotonic clock.';
 COMMENT ON COLUMN api_call_logs.rate_limit_remaining    IS 'Calls left, as the API said.';
 COMMENT ON COLUMN api_call_logs.created_at              IS 'recorded_at of the event.';
@@ -41,7 +41,8 @@ INSERT INTO api_call_logs
 SELECT c.position, CASE WHEN r.id < c.position THEN r.id END,
        CASE WHEN c.request  IS NOT NULL THEN 2 * c.position - 1 END,
        CASE WHEN c.response IS NOT NULL THEN 2 * c.position END,
-       c.endpoint, c.http_status_code, c.duration_ms, c.rate_limit_remaining, c.recorded_at, c.recorded_at
+       c.endpoint, CASE WHEN c.error_class IS NULL OR c.http_status_code >= 400 THEN c.http_status_code END,
+       c.duration_ms, c.rate_limit_remaining, c.recorded_at, c.recorded_at
   FROM api_call_made c
   LEFT JOIN data_ingestion_runs r ON r.run_id = c.run_id
  WHERE c.position > :after AND c.position <= :upto;

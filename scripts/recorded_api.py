@@ -1,8 +1,9 @@
-"""A JSON API whose every call is recorded in a run. Copy it beside a fetch script of your own.
+"""A JSON API, called with patience and taken strictly. Copy it beside a fetch script of your own.
 
-`Api.get` tries again what may pass by itself (no answer, a cut one, 429, 500, 502 to 504), waits where
-a rate limit asks for it, and takes nothing but strict JSON of the expected shape. All else is a
-FetchError, which ends a run as failed, its message being the reason on record.
+Its session is the run's, which records every call. `Api.get` tries again what may pass by itself (no
+answer, a cut one, 429, 500, 502 to 504), waits where a rate limit asks for it, and takes nothing but strict
+JSON of the expected shape. All else is a FetchError, which ends a run as failed, its message being the reason
+on record.
 """
 
 import time
@@ -31,11 +32,11 @@ class TryAgain(FetchError):
 
 
 class Api:
-    """The API at a URL. The headers go with every request, and are never recorded."""
+    """The API at a URL. The headers go with every request; keys in them are never recorded."""
 
     def __init__(self, run: Run, base_url: str, headers: Mapping[str, str]) -> None:
-        self._run, self._base_url, self._wait = run, base_url, 0
-        self._session = requests.Session()
+        self._base_url, self._wait = base_url, 0
+        self._session = run.session()
         self._session.headers.update(headers)
 
     def get(self, path: str, shape: type[T], *at: str | int, **params: int) -> T:
@@ -63,24 +64,11 @@ class Api:
     )
     def _ask(self, url: str, params: Mapping[str, int]) -> requests.Response:
         time.sleep(self._wait)
-        self._wait, started = 0, time.monotonic()
+        self._wait = 0
         try:
             answer = self._session.get(url, params=params, timeout=TIMEOUT)
         except requests.RequestException as error:
-            took = (time.monotonic() - started) * 1000
-            self._run.api_call(endpoint=url, method="GET", request=params, duration_ms=took)
             raise TryAgain(f"GET {url}: no answer, or not to its end: {error}") from error
-        for each in (*answer.history, answer):  # a redirect is an answer as well
-            left = each.headers.get("X-RateLimit-Remaining", "")
-            self._run.api_call(
-                endpoint=each.url.partition("?")[0],
-                method="GET",
-                request=params,
-                response=each.content,
-                http_status_code=each.status_code,
-                duration_ms=each.elapsed.total_seconds() * 1000,
-                rate_limit_remaining=int(left) if left.isdecimal() else None,
-            )
         self._wait = wait_asked_for(answer.headers)
         if answer.status_code != requests.codes.ok:
             raise (TryAgain if answer.status_code in MAY_PASS else FetchError)(told(answer))

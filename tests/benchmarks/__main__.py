@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-from tests.benchmarks import append, fold, memory, runs, table
+from tests.benchmarks import append, capture, fold, memory, runs, table
 from tests.benchmarks.ground import Ground, ground
 from tests.benchmarks.harness import QUICK, Row, Sizes
 
@@ -16,6 +16,7 @@ TOPICS: dict[str, Callable[[Ground, Sizes], Iterator[Row]]] = {
     "runs": runs.measure,
     "fold": fold.measure,
     "memory": memory.measure,
+    "capture": capture.measure,
 }
 
 

@@ -73,7 +73,7 @@ INSERT INTO api_call_logs
        (id, data_ingestion_run_id, api_request_payload_id, api_response_payload_id, endpoint,
         http_status_code, duration_ms, rate_limit_remaining, created_at, updated_at)
 SELECT c.position, r.id, 2 * c.position - 1, 2 * c.position, c.endpoint,
-       c.http_status_code, c.duration_ms, c.rate_limit_remaining, c.recorded_at, c.recorded_at
+       CASE WHEN c.error_class IS NULL OR c.http_status_code >= 400 THEN c.http_status_code END, c.duration_ms, c.rate_limit_remaining, c.recorded_at, c.recorded_at
   FROM api_call_made c
   JOIN data_ingestion_runs r ON r.run_id = c.run_id
  WHERE c.position > :after AND c.position <= :upto;

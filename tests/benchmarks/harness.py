@@ -21,6 +21,9 @@ class Sizes:
             falls among them.
         starts: How often a stopped server is connected to.
         records: Records of the long run.
+        calls: API calls in a sample of capture.
+        call_rounds: Samples of capture.
+        large_calls: API calls with large bodies.
     """
 
     batch: int = 10_000
@@ -28,9 +31,14 @@ class Sizes:
     fold_chunks: int = 16
     starts: int = 7
     records: int = 1_000_000
+    calls: int = 300
+    call_rounds: int = 15
+    large_calls: int = 10_000
 
 
-QUICK = Sizes(batch=500, rounds=3, fold_chunks=1, starts=1, records=20_000)
+QUICK = Sizes(
+    batch=500, rounds=3, fold_chunks=1, starts=1, records=20_000, calls=5, call_rounds=1, large_calls=20
+)
 """Just enough to see that everything works; the figures mean nothing."""
 
 

@@ -142,6 +142,8 @@ class Model:
         said = event.model_dump(
             include={"endpoint", "http_status_code", "duration_ms", "rate_limit_remaining"}
         )
+        if event.error_class and (event.http_status_code or 0) < 400:
+            said["http_status_code"] = None
         self.calls.append({**given, **ids, **said, "data_ingestion_run_id": run["id"]})
 
     def ended(self, event: RunCompleted | RunFailed, run: dict[str, Any], given: dict[str, Any]) -> None:
@@ -256,6 +258,7 @@ CALLED = saying(
             "response_media_type": st.none() | st.just("application/json"),
             "captured_at": st.none() | st.just(NOON),
             "http_status_code": st.none() | st.sampled_from([200, 500]),
+            "error_class": st.none() | st.just("OSError"),
             "rate_limit_remaining": st.none() | st.just(-(2**53) + 1),
         }
     ),

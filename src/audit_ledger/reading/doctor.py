@@ -150,8 +150,8 @@ def _role(conn: Connection[DictRow], settings: Settings) -> Check:
         "SELECT NOT pg_is_in_recovery()"
         "   AND has_table_privilege(%(user)s, 'events', 'INSERT')"
         "   AND has_function_privilege(%(user)s, 'append(uuid[], bigint[], text[], bytea[])', 'EXECUTE')"
-        "   AND has_function_privilege("
-        "           %(user)s, 'put_bodies(bytea[], text[], bytea[], text[], bigint[])', 'EXECUTE')"
+        "   AND has_function_privilege(%(user)s, 'put_bodies(bytea[], text[], bytea[], text[], bigint[])',"
+        "                              'EXECUTE')"
         "   AND has_function_privilege(%(user)s, 'update_read_models(bigint, integer)', 'EXECUTE') AS may",
         {"user": user},
     ).fetchone()

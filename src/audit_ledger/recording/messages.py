@@ -4,8 +4,9 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult
 
 from pydantic import BaseModel
 
@@ -70,21 +71,46 @@ class Messages:
         kind = self.media_type(media_type, content)
         return self._owned(self.redactor.redact_body(content, kind), kind)
 
-    def head(self, method: str, url: str, headers: list[tuple[str, str]]) -> bytes:
-        """Request line and headers (RFC 9112 sections 3 and 5), with the empty line that ends them."""
-        parts = urlsplit(self.redactor.redact_url(url))
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        kept = self.redactor.request_headers(headers)
-        if not any(name.lower() == "host" for name, _ in kept):
-            kept = [("Host", parts.netloc.rpartition("@")[2]), *kept]
-        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in kept), "", ""]
-        return "\r\n".join(lines).encode("utf-8", "surrogatepass")
+    def head(self, method: str, url: SplitResult, headers: list[tuple[str, str]]) -> bytes:
+        """Request line and headers (RFC 9112 sections 3 and 5), with the empty line that ends them.
+
+        Args:
+            method: In capitals.
+            url: Without its secrets.
+            headers: As they are sent.
+        """
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        kept = self._headers(tuple(headers))
+        if "\r\nhost: " not in kept.lower():
+            kept = f"\r\nHost: {url.netloc.rpartition('@')[2]}{kept}"
+        return f"{method} {target} HTTP/1.1{kept}\r\n\r\n".encode("utf-8", "surrogatepass")
+
+    @cached_property
+    def _headers(self) -> Callable[[tuple[tuple[str, str], ...]], str]:
+        """The lines of headers, without their secrets. From call to call they are mostly the same."""
+
+        @lru_cache(100)
+        def lines(headers: tuple[tuple[str, str], ...]) -> str:
+            return "".join(
+                f"\r\n{name}: {value}" for name, value in self.redactor.request_headers([*headers])
+            )
+
+        return lines
+
+    @cached_property
+    def _named(self) -> Callable[[str], str | None]:
+        """A media type that is named as it should be, without secrets; None where it is something else."""
+
+        @lru_cache(100)
+        def named(given: str) -> str | None:
+            given = given.strip()
+            return self.redactor.redact_text(given) if _MEDIA_TYPE.fullmatch(given) else None
+
+        return named
 
     def media_type(self, given: str | None, content: bytes) -> str:
         """The media type that a message names, secrets cut out, or a guess where it names none."""
-        if given and len(given) <= 200 and _MEDIA_TYPE.fullmatch(given.strip()):
-            return self.redactor.redact_text(given.strip())
-        return _guess(content)
+        return (self._named(given) if given and len(given) <= 200 else None) or _guess(content)
 
     def _owned(self, content: bytes, media_type: str) -> Body:
         if self.own is None:

@@ -65,6 +65,8 @@ def test_a_body_that_breaks_off_is_kept_as_far_as_it_came(
     assert call["http_status_code"] == 200
     assert call["response_partial"]
     assert call["error_class"]
+    assert ledger.calls.successful().count() == 0
+    assert ledger.calls.failed().count() == 1
 
 
 def test_a_body_that_does_not_decode_is_on_record(ledger: Ledger, api: ApiServer, fetch: Fetch) -> None:

@@ -10,8 +10,9 @@ encodings. Its headers, those on a list, stand in the event.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from audit_ledger.events import ApiCallMade, storable
 from audit_ledger.recording.capture import rate_limits
@@ -91,13 +92,17 @@ class Finished:
             }
         return ApiCallMade.of(endpoint=self._endpoint(), **plain, **fields)
 
+    @cached_property
+    def _url(self) -> SplitResult:
+        """What was called, without secrets."""
+        try:
+            return urlsplit(self._messages.redactor.redact_url(storable(self._call.url)))
+        except ValueError:
+            return urlsplit("")
+
     def _endpoint(self) -> str:
         """Host, port unless it is the usual one, and path; no query, no user, no fragment."""
-        try:
-            parts = urlsplit(self._messages.redactor.redact_url(storable(self._call.url)))
-            where = parts.netloc.rpartition("@")[2] + parts.path
-        except ValueError:
-            where = ""
+        where = self._url.netloc.rpartition("@")[2] + self._url.path
         return where[:ENDPOINT_CHARACTERS] or "unknown"
 
     def _text(self, text: str) -> str:
@@ -115,8 +120,9 @@ class Finished:
         plain = decoded(content, given.get("content-encoding", ""), call.request.cap)
         if plain is None:
             return Unkept.of(content, REQUEST)
-        head = self._messages.head(call.method, call.url, call.request_headers)
-        return Body(head + self._messages.clean(plain, given.get("content-type")).content, REQUEST)
+        head = self._messages.head(call.method, self._url, call.request_headers)
+        body = self._messages.clean(plain, given.get("content-type")).content if plain else b""
+        return Body(head + body, REQUEST)
 
     def _response(self) -> Body | Unkept | None:
         call = self._call
