@@ -271,7 +271,7 @@ def test_invalid_json_is_redacted_as_text() -> None:
     body = b'{"token": "x", "n": [1, {"password": ["y", "z"]'
     assert redact_body(body, JSON) == b'{"token": "[REDACTED]", "n": [1, {"password": "[REDACTED]"'
     lines = b'{"token": "x"}\n{"token": 5}\n'
-    assert redact_body(lines, "application/x-ndjson") == b'{"token": "[REDACTED]"}\n{"token": "[REDACTED]"}\n'
+    assert redact_body(lines, "application/x-ndjson") == b'{"token":"[REDACTED]"}\n{"token":"[REDACTED]"}\n'
     deep = b'{"a":' * 5000 + b'{"token": "x"}' + b"}" * 5000
     assert b"x" not in redact_body(deep, JSON)
 
