@@ -18,7 +18,14 @@ from audit_ledger.recording.redaction import (
 )
 
 FORM = "application/x-www-form-urlencoded"
-MEDIA_TYPES = st.sampled_from([None, "application/json", "text/html; charset=latin-1", FORM, "image/png"])
+MEDIA_TYPES = st.sampled_from(
+    [
+        *(None, "application/json", "text/html; charset=latin-1", FORM, "image/png", "application/yaml"),
+        *("application/xml", "application/x-ndjson", "multipart/form-data; boundary=--"),
+    ]
+)
+KEYED = Redactor(key=b"sixteen bytes ok")
+REDACTORS = st.sampled_from([Redactor(), KEYED])
 WORDS = st.sampled_from(
     re.findall(
         r"[a-z]+(?: [a-z]+)*",
@@ -58,9 +65,12 @@ FRAGMENTS = st.lists(
                 token password api key code auth sig Cookie Authorization Bearer basic YTpi abc123 x - -- = :
                 => & ? # / // :// https:// u:p@ @ %3D %3F %26 % %25 + \\n \\ \\" " ' ` ( ) [ ] { } , ; . < >
                 1 12:30 é [REDACTED] REDACTED {"a": "token": "} \\u0061 eyJ eyJhbGciOiJI AKIA name value
+                <token> </token> <a <b>c</b> /> <key> &lt;token&gt; &lt;/token&gt; &quot; ]]> <![CDATA[ |
+                curl -u -su u:p mysql -pw login -p --user [REDACTED:12ab34cd] REDACTED-12ab34cd
+                Content-Disposition: form-data; name="token"
                 """,
             ),
-            *(" ", "  ", "\n", "\0", "str = "),
+            *(" ", "  ", "\n", "\n  ", "\n- ", "\r\n\r\n", "\0", "str = ", "----\r\n"),
         ]
     )
     | st.text(max_size=3),
@@ -153,21 +163,48 @@ def assert_kept(before: Any, after: Any) -> None:
         assert repr(after) == repr(before)
 
 
-@given(TREES)
-def test_redacting_a_tree_twice_is_redacting_it_once(tree: Any) -> None:
-    once = redact(tree)
-    assert repr(redact(once)) == repr(once)
+@given(TREES, REDACTORS, REDACTORS)
+def test_redacting_a_tree_twice_is_redacting_it_once(tree: Any, first: Redactor, second: Redactor) -> None:
+    once = first.redact(tree)
+    assert repr(second.redact(once)) == repr(once)
 
 
-@given(FRAGMENTS, MEDIA_TYPES)
-@settings(max_examples=1000)
-def test_redacting_a_text_twice_is_redacting_it_once(text: str, media_type: str | None) -> None:
-    once = redact_text(text)
-    assert redact_text(once) == once
-    url = redact_url(text)
-    assert redact_url(url) == url
-    body = redact_body(text.encode(), media_type)
-    assert redact_body(body, media_type) == body
+@given(FRAGMENTS, MEDIA_TYPES, REDACTORS, REDACTORS)
+@settings(max_examples=2000)
+def test_redacting_a_text_twice_is_redacting_it_once(
+    text: str, media_type: str | None, first: Redactor, second: Redactor
+) -> None:
+    once = first.redact_text(text)
+    assert second.redact_text(once) == once
+    url = first.redact_url(text)
+    assert second.redact_url(url) == url
+    body = first.redact_body(text.encode(), media_type)
+    assert second.redact_body(body, media_type) == body
+
+
+@given(st.lists(FRAGMENTS, max_size=5), WORDS, FRAGMENTS, REDACTORS, REDACTORS)
+@settings(max_examples=500)
+def test_redacting_headers_and_arguments_twice_is_redacting_them_once(
+    texts: list[str], name: str, value: str, first: Redactor, second: Redactor
+) -> None:
+    arguments = first.command_line(
+        ["curl", *texts, "-u", value, f"--{name.replace(' ', '-')}", value, *texts]
+    )
+    assert second.command_line(arguments) == arguments
+    pairs = [(name.replace(" ", "-"), value), *((text, value) for text in texts), ("Referer", value)]
+    headers = first.request_headers(pairs)
+    assert second.request_headers(headers) == headers
+    assert len(headers) == len(pairs)
+    kept = first.response_headers([("Link", value), ("link", value), ("location", value), *pairs])
+    assert second.response_headers(kept.items()) == kept
+
+
+@given(FRAGMENTS)
+@settings(max_examples=500)
+def test_digests_are_all_that_a_key_adds(text: str) -> None:
+    digest = re.compile(r"(?<=REDACTED)[:-][0-9a-f]{8}")
+    text = digest.sub("", text)
+    assert digest.sub("", KEYED.redact_text(text)) == redact_text(text)
 
 
 @given(TREES)

@@ -62,5 +62,7 @@ def response(
         name = given.strip().lower()
         kept = name in _KEPT or name.startswith(_KEPT_BEGINNINGS) or name in extra
         if kept and not _is_secret(rules, name):
-            found.setdefault(name, []).append(_value(rules, name, value, depth))
-    return {name: ", ".join(values)[:LONGEST_VALUE] for name, values in found.items()}
+            found.setdefault(name, []).append(value)
+    return {
+        name: _value(rules, name, ", ".join(values), depth)[:LONGEST_VALUE] for name, values in found.items()
+    }

@@ -21,8 +21,8 @@ from audit_ledger.recording.redaction.marks import mark
 
 # A text without any of this is left at once; the colons of times and URLs do not count.
 _TRIGGER = re.compile(
-    r"=|\[(?=\s*\")|<(?=[A-Za-z/])|&(?=lt;)|:(?!//|(?<=\d[ T]\d\d:)[0-5]\d|(?<=\d\d:\d\d:)[0-5]\d)|@|\\(?=u00)"
-    r"|B(?i:earer|asic) |b(?i:earer|asic) |-(?:(?<![\w.%\\-]-)|(?<=--)(?<![\w.%\\-]--))[A-Za-z]|"
+    r"=|\[(?=\s*\")|<(?=[A-Za-z/])|&(?=lt;)|:(?!//|(?<=\d[ T]\d\d:)[0-5]\d|(?<=\d\d:\d\d:)[0-5]\d)|@"
+    r"|\\(?=u00)|B(?i:earer|asic) |b(?i:earer|asic) |-(?:(?<![\w.%\\-]-)|(?<=--)(?<![\w.%\\-]--))[A-Za-z]|"
     + values.ANCHOR,
 )
 _LINE_OF_JSON = re.compile(r"\s*+[{\[][^\n]*+\n")
