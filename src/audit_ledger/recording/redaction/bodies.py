@@ -34,10 +34,10 @@ def redacted(rules: "Rules", body: bytes, media_type: str | None, depth: int) ->
 def _by_type(rules: "Rules", text: str, media_type: str, depth: int, binary: bool, nested: int) -> str:
     kind = media_type.lower()
     if kind.startswith("multipart/") or text.lstrip()[:2] == "--":
-        given = _BOUNDARY.search(media_type)
-        sniffed = given or _SNIFFED.match(text)
-        if nested and sniffed and (boundary := sniffed[1] or sniffed[sniffed.lastindex or 1]) in text:
-            return _multipart(rules, text, boundary, depth, binary, nested - 1)
+        for found in (_BOUNDARY.search(media_type), _SNIFFED.match(text)):
+            boundary = found and (found[1] or found[found.lastindex or 1])
+            if nested and boundary and f"--{boundary}" in text:
+                return _multipart(rules, text, boundary, depth, binary, nested - 1)
     if binary and not _TEXTUAL.match(kind):
         return rules.values(text)
     if kind.startswith("application/x-www-form-urlencoded"):

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from audit_ledger.recording.redaction.marks import password_of
+from audit_ledger.recording.redaction.marks import MARK, password_of
 
 if TYPE_CHECKING:
     from audit_ledger.recording.redaction.rules import Rules
@@ -35,6 +35,7 @@ _HEADERS = ("-H", "--header", "--proxy-header")
 _DATA = ("-d", "--data", "--data-raw", "--data-binary", "--data-ascii", "--data-urlencode", "-F", "--form")
 _DATA_OF = ("curl", "wget", "http", "https")
 NEGATED = re.compile(r"--?(?:no|ask|prompt|without|skip)-")
+_OPTION_NAME = re.compile(r"--?[A-Za-z][\w.-]*+")
 _ASSIGNMENT = re.compile(r"(?s)(-{0,2}[A-Za-z_][\w.-]*+)=(.*)")
 _USER = re.compile(r"(?![a-z]+://)[^\s:/]+:(?!\d+$)\S+")
 _FORM = re.compile(r"[^\s=&?]+=[^\s&]*+(?:&[^\s=&]+=[^\s&]*+)+")
@@ -44,8 +45,8 @@ _NAMED = re.compile(
     rf"(?<![\w.-])({'|'.join(sorted(map(re.escape, _PROGRAMS), reverse=True))})(?:\.exe)?(?=[\s\"'`,])"
 )
 _COMMAND = re.compile(r"(?:[^\n\\]|\\\r?\n|\\)++")
-_OPTION = re.compile(r"""(?x) (?<![\w.%\\-]) (?P<option> -(?P<letters> [A-Za-z]++ ) | --(?:proxy-)?user )
-    (?: (?P<attached> (?<!user) [^\s"'`,\])]++ )
+_OPTION = re.compile(rf"""(?x) (?<![\w.%\\-]) (?P<option> -(?P<letters> [A-Za-z]++ ) | --(?:proxy-)?user )
+    (?: (?P<attached> (?<!user) (?: {MARK} | [^\s"'`,\])]++ ) )
       | (?P<gap> = | ["'`]?+,?+(?: [ \t] | \\\r?\n )++ | (?=["'`]\S) )
         (?= (?P<value> (?P<quote> \\*+["'`] ) (?P<quoted> (?: (?!(?P=quote))[^\n] )*+ )
                      | [^\s"'`,\])-][^\s"'`]*+ ) ) )?+
@@ -60,7 +61,7 @@ def _program(argument: str) -> str:
 
 def _role(rules: "Rules", option: Any, value: Any, programs: set[str]) -> str:
     """What an argument is, by the option before it; empty where that says nothing."""
-    if not isinstance(option, str) or option[:1] != "-" or len(option) < 2 or " " in option:
+    if not isinstance(option, str) or option[:1] != "-" or not _OPTION_NAME.fullmatch(option):
         return ""
     if not isinstance(value, str):
         return _SECRET if rules.hides(option) else ""

@@ -5,9 +5,9 @@ FIPS 180-4) of the secret's UTF-8 bytes. In the user information of a URL, where
 parsed, `REDACTED` or `REDACTED-xxxxxxxx`. What is a mark already is never marked again.
 
     >>> mark("hunter2", None), mark("hunter2", b"sixteen bytes ok")
-    ('[REDACTED]', '[REDACTED:17b73da4]')
-    >>> mark("Bearer [REDACTED:17b73da4]", None)
-    '[REDACTED:17b73da4]'
+    ('[REDACTED]', '[REDACTED:1214e075]')
+    >>> mark("Bearer [REDACTED:1214e075]", None)
+    '[REDACTED:1214e075]'
 """
 
 import hmac

@@ -25,6 +25,7 @@ _TRIGGER = re.compile(
     r"|\\(?=u00)|B(?i:earer|asic) |b(?i:earer|asic) |-(?:(?<![\w.%\\-]-)|(?<=--)(?<![\w.%\\-]--))[A-Za-z]|"
     + values.ANCHOR,
 )
+_ESCAPED = re.compile(r"\\+u00((?:2[013-9A-Fa-f]|[3467][0-9A-Fa-f]|5[0-9abdefABDEF]))")  # not " nor \
 _LINE_OF_JSON = re.compile(r"\s*+[{\[][^\n]*+\n")
 
 
@@ -137,6 +138,13 @@ class Rules:
                 return document
             if (lines := self._lines(given, depth)) is not None:
                 return lines
+        if "\\u00" in given:  # JSON within other text, or cut short
+            plain = _ESCAPED.sub(lambda m: chr(int(m[1], 16)), given)
+            clean = self._unescaped(plain, depth)
+            return given if clean == plain else clean
+        return self._unescaped(given, depth)
+
+    def _unescaped(self, given: str, depth: int) -> str:
         given = self.values(given)
         if "%" in given or self._names_in(given):
             if "<" in given or "&lt;" in given:
