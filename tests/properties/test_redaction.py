@@ -1,9 +1,12 @@
 """What redaction promises of any value: nothing planted survives, nothing else changes, it never fails."""
 
+import base64
 import json
 import re
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus, unquote_plus
+from xml.sax.saxutils import escape
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -171,6 +174,7 @@ def test_redacting_a_tree_twice_is_redacting_it_once(tree: Any, first: Redactor,
 
 @given(FRAGMENTS, MEDIA_TYPES, REDACTORS, REDACTORS)
 @settings(max_examples=2000)
+@example("token=str = str = ", None, KEYED, KEYED)
 def test_redacting_a_text_twice_is_redacting_it_once(
     text: str, media_type: str | None, first: Redactor, second: Redactor
 ) -> None:
@@ -306,3 +310,53 @@ def test_nothing_makes_redaction_fail(tree: Any, text: str, body: bytes, media_t
     redact_body(body, media_type)
     redact_body(body, text)
     redact_body(json.dumps(tree, default=repr).encode(), media_type)
+
+
+# A name and its secret, then forms around forms; each takes a text and returns one that holds it.
+INNERMOST: dict[str, Callable[[str, str], str]] = {
+    "json": lambda name, secret: json.dumps({"n": [1, {name: secret}]}),
+    "beside": lambda name, secret: json.dumps([{"name": name, "value": secret}]),
+    "query": lambda name, secret: f"https://h/a?n=1&{quote(name)}={secret}&m=2",
+    "xml": lambda name, secret: f"<a><{name.replace(' ', '-')} n='1'>{secret}</{name.replace(' ', '-')}></a>",
+    "attribute": lambda name, secret: f'<a><add key="{name}" value="{secret}"/></a>',
+    "multipart": lambda name, secret: multipart(name, secret),
+    "text": lambda name, secret: f"refused: {name}={secret}, at 10:30",
+    "basic": lambda name, secret: "Basic " + base64.b64encode(f"user:{secret}".encode()).decode(),
+    "user": lambda name, secret: f"amqp://user:{secret}@h:1/v",
+}
+AROUND: dict[str, Callable[[str], str]] = {
+    "json": lambda text: json.dumps({"a": [text]}),
+    "escaped json": lambda text: '["' + "".join(f"\\u{ord(sign):04x}" for sign in text) + '"]',
+    "query": lambda text: f"https://h/?u={quote(text, safe='')}&n=1",
+    "form": lambda text: f"n=1&u={quote_plus(text)}",
+    "xml": lambda text: f"<b>{escape(text)}</b>",
+    "lines": lambda text: '{"n": 1}\n' + json.dumps({"a": text}) + "\n",
+}
+
+
+def multipart(name: str, content: str) -> str:
+    head = "Content-Disposition: form-data; name="
+    return f'--B\r\n{head}"n"\r\n\r\n5\r\n--B\r\n{head}"{name}"\r\n\r\n{content}\r\n--B--\r\n'
+
+
+@given(
+    st.sampled_from(sorted(INNERMOST)),
+    spelled(" _-"),
+    PLANTED,
+    st.lists(st.sampled_from(sorted(AROUND)), max_size=3),
+    REDACTORS,
+)
+@settings(max_examples=1500)
+def test_no_planted_secret_survives_any_nesting(
+    inner: str, name: str, secret: str, around: list[str], redactor: Redactor
+) -> None:
+    text = INNERMOST[inner](name, secret)
+    for form in around:
+        text = AROUND[form](text)
+    body = redactor.redact_body(text.encode(), FORM if around[-1:] == ["form"] else None).decode()
+    for clean in (body, redactor.redact_text(text)) if around[-1:] != ["form"] else (body,):
+        assert secret not in unquote_plus(unquote_plus(unquote_plus(clean)))
+        assert base64.b64encode(f"user:{secret}".encode()).decode() not in clean
+    part = redactor.redact_body(multipart("upload", text).encode(), "multipart/form-data; boundary=B")
+    if around[-1:] != ["form"] and len(around) < 3:  # a multipart body is one of the four that are opened
+        assert secret.encode() not in part

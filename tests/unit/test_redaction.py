@@ -392,6 +392,8 @@ token=a]|password: a = |Bearer |bearer a |basic YTpi |/|%41|authorization:|Cooki
 ADVERSARIAL += [
     *("[REDACTED:0123abcd]", "<token>", "<a ", "<a '", '<a "', "<a x='>", "&lt;token&gt;", "<key>token</"),
     *(
+        "form-data; name=a\n",
+        "form-data; name=token\n\n",
         "<token a=b>c",
         "&quot;",
         "token&quot;:&quot;",

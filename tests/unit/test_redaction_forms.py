@@ -202,7 +202,7 @@ FORMS = [  # (text, the same without the secret); a mark is written *
         "<property><name>db.password</name><value>*</value></property>",
     ),
     ("&lt;password&gt;x&lt;/password&gt;", "&lt;password&gt;*&lt;/password&gt;"),
-    ("<a>{&quot;token&quot;: &quot;x y&quot;}</a>", "<a>{&quot;token&quot;: &quot;*&quot;}</a>"),
+    ("<a>{&quot;token&quot;: &quot;x y&quot;}</a>", "<a>{&quot;token&quot;:&quot;*&quot;}</a>"),
     ("<code>US</code><key>a</key><secretary>x</secretary>", None),
     ('<form name="login token"><p>hello</p></form>', None),
     ("<name>Token</name><symbol>TKN</symbol>", None),

@@ -3,27 +3,26 @@
     <password>x</password>      <add key="ApiKey" value="x"/>      <input name="csrf_token" value="x">
     <key>token</key><string>x</string>      <setting name="ApiKey"><value>x</value></setting>
 
-The angle brackets may be escaped, as in XML within XML.
+What is escaped in it, as XML or JSON within XML, is opened.
 """
 
 import re
+from html import escape, unescape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from audit_ledger.recording.redaction.rules import Rules
 
-_TAGS = (
-    re.compile(r"""(?x) (?P<lt> < ) (?P<name> [A-Za-z_][\w:.-]*+ )
-        (?P<attributes> (?: "[^"]*+" | '[^']*+' | [^<>"'] )*+ (?= > ) | [^<>]*+ ) >"""),
-    re.compile(r"""(?x) (?P<lt> &lt; ) (?P<name> [A-Za-z_][\w:.-]*+ )
-        (?P<attributes> (?: (?! &[lg]t; ) [^<>] )*+ ) &gt;"""),
-)
+_TAG = re.compile(r"""(?x) < (?P<name> [A-Za-z_][\w:.-]*+ )
+    (?P<attributes> (?: "[^"]*+" | '[^']*+' | [^<>"'] )*+ (?= > ) | [^<>]*+ ) >""")
+# Text, or an attribute, in which markup or JSON is escaped.
+_ESCAPED = re.compile(r"(?<![^<>])[^<>&]*+(?:&(?!(?:amp;)*+(?:lt|quot|\#34|\#x22);)[^<>&]*+)*+&[^<>]*+")
 _ATTRIBUTE = re.compile(r"""(?xs) (?<![\w:.-]) (?P<key> [\w:.-]++ ) \s*+ = \s*+
-    (?: (?P<quote> \\*+["'] | &(?:quot|apos); ) (?P<quoted> .*? ) (?P=quote) | (?P<bare> [^\s"'<>&]++ ) )""")
+    (?: (?P<quote> \\*+["'] ) (?P<quoted> .*? ) (?P=quote) | (?P<bare> [^\s"'<>&]++ ) )""")
 _NAMES = ("name", "key", "id", "property")
 _HOLDERS = ("value", "content", "data", "val")
 _SIBLINGS = ("value", "string", "data")
-_NAME_WITHIN = re.compile(r"\s{0,20}+([\w.% -]{1,100}+)(?:</|&lt;/)")
+_NAME_WITHIN = re.compile(r"\s{0,20}+([\w.% -]{1,100}+)</")
 _EMPTY = ("input", "meta", "img", "link", "embed", "source")  # of HTML: they have no end tag
 # What a name attribute names there is no value: forms, schemas.
 _CONTAINERS = ("form", "a", "iframe", "map", "element", "attribute", "complextype", "simpletype", "message")
@@ -51,17 +50,23 @@ def _attributes(rules: "Rules", text: str) -> tuple[str, bool]:
     return _ATTRIBUTE.sub(hide, text), bool({"name", "key"} & {*naming})
 
 
-def scrub(rules: "Rules", text: str) -> str:
+def scrub(rules: "Rules", text: str, depth: int) -> str:
     """The text without what elements and attributes of secret names hold."""
-    for tags in _TAGS:
-        text = _scrub(rules, text, tags)
-    return text
+
+    def escaped(match: re.Match[str]) -> str:
+        plain = unescape(match[0])
+        clean = rules.text(plain, depth - 1)
+        return match[0] if clean == plain else escape(clean)
+
+    if depth and "&" in text:
+        text = _ESCAPED.sub(escaped, text)
+    return _elements(rules, text) if "<" in text else text
 
 
-def _scrub(rules: "Rules", text: str, tags: re.Pattern[str]) -> str:
+def _elements(rules: "Rules", text: str) -> str:
     parts, done, at, sibling = [], 0, 0, False
     unclosed: set[str] = set()  # names without an end tag from here on, so that none is sought twice
-    while tag := tags.search(text, at):
+    while tag := _TAG.search(text, at):
         at, name = tag.end(), tag["name"].rpartition(":")[2].lower()
         attributes, named = _attributes(rules, tag["attributes"]) if "=" in tag["attributes"] else ("", False)
         if attributes and attributes != tag["attributes"]:
@@ -78,10 +83,10 @@ def _scrub(rules: "Rules", text: str, tags: re.Pattern[str]) -> str:
             continue
         end = -1
         if tag["name"] not in unclosed and len(unclosed) < _MOST_UNCLOSED:
-            end = text.find(f"{tag['lt']}/{tag['name']}", at)
+            end = text.find(f"</{tag['name']}", at)
         if end < 0:
             unclosed.add(tag["name"])
-            end = text.find(tag["lt"], at) if secret else at
+            end = text.find("<", at) if secret else at
             end = len(text) if end < 0 else end
         if held := text[at:end].strip():
             parts += [text[done:at], rules.mark(held.removeprefix("<![CDATA[").removesuffix("]]>"))]

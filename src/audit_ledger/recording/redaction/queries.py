@@ -17,6 +17,9 @@ _USER = re.compile(r"""(?x)
 """)
 _QUERY = re.compile(r"""([?#])([^\s"'<>\\?#=&]++=[^\s"'<>\\]*+)""")
 _PAIR = re.compile(r"(?:\A|(?<=[?&;#]))([^?&;#=]*+)=([^&#]*+)")
+_ENCODED = re.compile(r"""(?x)
+    (?<! [^\s"'<>&=?\#;,] ) [^\s"'<>&=?\#;,%]*+ %[0-9A-Fa-f]{2} [^\s"'<>&=?\#;,]*+
+""")
 _MARKS = re.compile(f"({MARK})")
 
 
@@ -50,8 +53,15 @@ def pairs(rules: "Rules", query: str, depth: int) -> str:
 
 
 def within_text(rules: "Rules", text: str, depth: int) -> str:
-    """The text with the queries of its URLs redacted."""
-    return _QUERY.sub(lambda m: m[1] + pairs(rules, m[2], depth), text)
+    """The text with its queries and its percent-encoded words redacted."""
+
+    def word(match: re.Match[str]) -> str:
+        plain = unquote_plus(match[0])
+        clean = rules.text(plain, depth - 1)
+        return match[0] if clean == plain else _quoted(clean)
+
+    text = _QUERY.sub(lambda m: m[1] + pairs(rules, m[2], depth), text)
+    return _ENCODED.sub(word, text) if depth and "%" in text else text
 
 
 def url(rules: "Rules", text: str, depth: int) -> str:

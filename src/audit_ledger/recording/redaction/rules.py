@@ -21,9 +21,10 @@ from audit_ledger.recording.redaction.marks import mark
 
 # A text without any of this is left at once; the colons of times and URLs do not count.
 _TRIGGER = re.compile(
-    r"=|\[(?=\s*\")|<(?=[A-Za-z/])|&(?=lt;)|:(?!//|(?<=\d[ T]\d\d:)[0-5]\d|(?<=\d\d:\d\d:)[0-5]\d)|@"
-    r"|\\(?=u00)|B(?i:earer|asic) |b(?i:earer|asic) |-(?:(?<![\w.%\\-]-)|(?<=--)(?<![\w.%\\-]--))[A-Za-z]|"
-    + values.ANCHOR,
+    r"=|\[(?=\s*\")|<(?=[A-Za-z/])|&(?=(?:amp;)*lt;)|%(?=[0-9A-Fa-f]{2})|@|\\(?=u00)"
+    r"|:(?!//|(?<=\d[ T]\d\d:)[0-5]\d|(?<=\d\d:\d\d:)[0-5]\d)"
+    r"|B(?i:earer|asic)[ +%]|b(?i:earer|asic)[ +%]"
+    r"|-(?:(?<![\w.%\\-]-)|(?<=--)(?<![\w.%\\-]--))[A-Za-z]|" + values.ANCHOR,
 )
 _ESCAPED = re.compile(r"\\+u00((?:2[013-9A-Fa-f]|[3467][0-9A-Fa-f]|5[0-9abdefABDEF]))")  # not " nor \
 _LINE_OF_JSON = re.compile(r"\s*+[{\[][^\n]*+\n")
@@ -147,13 +148,14 @@ class Rules:
     def _unescaped(self, given: str, depth: int) -> str:
         given = self.values(given)
         if "%" in given or self._names_in(given):
-            if "<" in given or "&lt;" in given:
-                given = markup.scrub(self, given)
+            if "form-data;" in given:
+                given = bodies.within_text(self, given)
             given = queries.within_text(self, given, depth)
             given = text.named(self, blocks.scrub(self, text.beside(self, given), yaml=False))
+            given = markup.scrub(self, given, depth)
         given = commands.in_text(self, given)
         lower = given.lower()
-        return text.credentials(self, given) if "earer " in lower or "asic " in lower else given
+        return text.credentials(self, given) if "earer" in lower or "asic" in lower else given
 
     def _lines(self, given: str, depth: int) -> str | None:
         """Lines of JSON without their secrets, or None if the first is none."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LINES = ("authorization", "cookie", "connectionstring", "passphrase")  # run to the line's end
 _PROSE = ("auth", "authentication", "authorization", "bond", "bonds", "scheme", "share", "shares", "token")
 
-_QUOTE = r"""(?:&(?:quot|apos|\#0?3[49]|\#x2[27]);|\\*+["'`])"""
+_QUOTE = r"""\\*+["'`]"""
 _NAME = re.compile(rf"""(?x)
     (?<![\w.%\\-]) (?P<option> --?[A-Za-z][\w-]*+ ) ["'`]?+ (?: = | ,?+[ ]++ ) (?!-)
   | (?: (?<![\w.%\\-]) | (?<=\\[nrt]) ) (?P<name> [\w.%-]++ (?: [ ](?=[^\W\d])[\w.%-]++ )?+ )
@@ -27,10 +27,11 @@ _NAME = re.compile(rf"""(?x)
 """)
 # Beside its name: {"name": "password", "value": "x"}, and the same in YAML.
 _BESIDE = re.compile(rf"""(?x)
-    (?<![\w.%\\-]) (?: [nN]ame | NAME | [kK]ey | KEY ) {_QUOTE}?+
+    (?<![\w.%\\-]) (?: [nN]ame | NAME | [kK]ey | KEY ) (?:{_QUOTE})?+
     [ \t]{{0,8}}+ (?: :(?!:|//) | =>?+ ) [ \t]{{0,8}}+
-    {_QUOTE}?+ (?P<name> [\w.%-]{{1,100}}+ ) {_QUOTE}?+ [ \t]{{0,8}}+ [,;]?+ (?: \s | \\[nr] ){{0,80}}+
-    {_QUOTE}?+ (?: [vV]alue | VALUE ) (?P<close> {_QUOTE}?+ )
+    (?:{_QUOTE})?+ (?P<name> [\w.%-]{{1,90}}+ (?: [ ](?![vV]alue|VALUE)[\w.%-]{{1,30}}+ ){{0,3}}+ )
+    (?:{_QUOTE})?+ [ \t]{{0,8}}+ [,;]?+ (?: \s | \\[nr] ){{0,80}}+
+    (?:{_QUOTE})?+ (?: [vV]alue | VALUE ) (?P<close> (?:{_QUOTE})?+ )
     [ \t]{{0,8}}+ (?P<sep> :(?!:|//) | =>?+ ) [ \t]{{0,8}}+
 """)
 _QUOTED = re.compile(rf"""(?x)
@@ -48,7 +49,7 @@ _LINE_IN_QUOTES = re.compile(r"""[^\r\n"'\\]*+""")
 # What goes on after a first word: auth=Bearer x, password: str = "x"
 _MORE = re.compile(r"(?i:(?<=[=:]bearer)|(?<=[=:]basic)|(?<=[=:]token))[ ]++|[ \t]{1,8}=[ \t]{0,8}")
 _BRACKET = re.compile(r"""\n|[(\[{]|[)\]}]|"(?:[^"\\\n]|\\.)*+"?+|'(?:[^'\\\n]|\\.)*+'?+""")
-_CREDENTIAL = re.compile(r"(?<![A-Za-z0-9])((?i:bearer|basic)[ ]++)([\w.~+/=-]++)", re.ASCII)
+_CREDENTIAL = re.compile(r"(?<![A-Za-z0-9])((?i:bearer|basic)(?:[ ]++|\+|%20))([\w.~+/=-]++)", re.ASCII)
 
 
 def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
@@ -80,8 +81,9 @@ def _word(text: str, start: int) -> int:
 def _words(text: str, start: int) -> int:
     """The end of a value without quotes: a word; after a scheme or a type, the next one too."""
     end = _word(text, _past(SCHEME, text, start))
-    more = _past(_MORE, text, end)
-    return end if end in (start, more) else _word(text, more)
+    while start < end < (more := _past(_MORE, text, end)):
+        end = _word(text, more)
+    return end
 
 
 def _value(rules: "Rules", text: str, name: re.Match[str], *, line: bool = False) -> tuple[int, str]:
