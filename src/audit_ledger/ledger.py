@@ -24,11 +24,10 @@ from audit_ledger.governance import Governance
 from audit_ledger.reading import status as states
 from audit_ledger.reading.details import Details, details
 from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, find_run, provenance
-from audit_ledger.recording import scope
+from audit_ledger.recording import redacting, scope
 from audit_ledger.recording.close import close_run
 from audit_ledger.recording.messages import Messages, OwnRedactor
 from audit_ledger.recording.outbox import resend
-from audit_ledger.recording.redaction import Redactor
 from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
 from audit_ledger.store import migrations, projections
@@ -75,7 +74,7 @@ def connect(
         place = server.url(f"{loaded.name}_{role}")
     with connect_to(place, loaded) as conn:
         ready = migrations.check(conn, loaded.name)
-    messages = Messages(Redactor(), redactor)
+    messages = Messages(redacting.redactor(loaded), redactor)
     return Ledger(Database(place, loaded.name, loaded), loaded, ready, server, messages)
 
 

@@ -5,14 +5,16 @@ keys are the field names below, without the prefix.
 """
 
 import os
+import re
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -34,7 +36,11 @@ class Settings(BaseSettings):
     """What a user can set. Times are in seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix="AUDIT_LEDGER_", frozen=True, extra="forbid", env_ignore_empty=True
+        env_prefix="AUDIT_LEDGER_",
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     url: str | None = Field(None, description="PostgreSQL URL; without one, the embedded server")
@@ -60,6 +66,44 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(16 << 20, ge=0, description="bytes of a captured body that are kept at most")
     actor: str | None = Field(None, description="who runs the scripts; default: the system user")
     code_version: str | None = Field(None, description="version of the scripts, e.g. a commit")
+
+    redact_names: tuple[str, ...] = Field((), description="more secret names, their words apart: tax id")
+    redact_patterns: tuple[str, ...] = Field((), description="more regular expressions of secret values")
+    redact_headers: tuple[str, ...] = Field((), description="more response headers to keep")
+    redact_key: SecretStr | None = Field(
+        None,
+        description="key of the digests in the marks of secrets, 16 bytes or more; kept from the database",
+    )
+
+    @field_validator("redact_names", "redact_headers")
+    @classmethod
+    def _named(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """A name without a letter or a digit would be the name of nothing, or of everything."""
+        for name in names:
+            if not re.search(r"[^\W_]", name):
+                raise ValueError(f"{name!r} is no name")
+        return names
+
+    @field_validator("redact_patterns")
+    @classmethod
+    def _usable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        """What matches the empty string would put a mark between any two characters."""
+        for pattern in patterns:
+            try:
+                matches_nothing = re.compile(pattern).search("") is not None
+            except re.error as error:
+                raise ValueError(f"{pattern!r} does not compile: {error}") from error
+            if matches_nothing:
+                raise ValueError(f"{pattern!r} matches the empty string")
+        return patterns
+
+    @field_validator("redact_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        """A short key could be found by trial, and secrets by it."""
+        if key is not None and len(key.get_secret_value().encode()) < 16:
+            raise ValueError("a key has 16 bytes or more")
+        return key
 
     @field_validator("home")
     @classmethod
@@ -97,8 +141,15 @@ def load(**overrides: object) -> Settings:
         raise ConfigurationError(
             f"the setting {name} cannot be used",
             expected=first["msg"],
-            actual=repr(first.get("input")),
+            actual="not shown" if name == "redact_key" else repr(first.get("input")),
             remedy=f"correct AUDIT_LEDGER_{name.upper()} or {name} in ledger.toml",
+        ) from error
+    except SettingsError as error:
+        raise ConfigurationError(
+            str(error),
+            expected='JSON, e.g. ["tax id", "iban"]',
+            actual=str(error.__cause__),
+            remedy="correct the environment variable",
         ) from error
     except ValueError as error:
         raise ConfigurationError(

@@ -1,9 +1,12 @@
 """What redaction promises of any value: nothing planted survives, nothing else changes, it never fails."""
 
+import base64
 import json
 import re
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus, unquote_plus
+from xml.sax.saxutils import escape
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -18,7 +21,14 @@ from audit_ledger.recording.redaction import (
 )
 
 FORM = "application/x-www-form-urlencoded"
-MEDIA_TYPES = st.sampled_from([None, "application/json", "text/html; charset=latin-1", FORM, "image/png"])
+MEDIA_TYPES = st.sampled_from(
+    [
+        *(None, "application/json", "text/html; charset=latin-1", FORM, "image/png", "application/yaml"),
+        *("application/xml", "application/x-ndjson", "multipart/form-data; boundary=--"),
+    ]
+)
+KEYED = Redactor(key=b"sixteen bytes ok")
+REDACTORS = st.sampled_from([Redactor(), KEYED])
 WORDS = st.sampled_from(
     re.findall(
         r"[a-z]+(?: [a-z]+)*",
@@ -58,9 +68,12 @@ FRAGMENTS = st.lists(
                 token password api key code auth sig Cookie Authorization Bearer basic YTpi abc123 x - -- = :
                 => & ? # / // :// https:// u:p@ @ %3D %3F %26 % %25 + \\n \\ \\" " ' ` ( ) [ ] { } , ; . < >
                 1 12:30 é [REDACTED] REDACTED {"a": "token": "} \\u0061 eyJ eyJhbGciOiJI AKIA name value
+                <token> </token> <a <b>c</b> /> <key> &lt;token&gt; &lt;/token&gt; &quot; ]]> <![CDATA[ |
+                curl -u -su u:p mysql -pw login -p --user [REDACTED:12ab34cd] REDACTED-12ab34cd
+                Content-Disposition: form-data; name="token"
                 """,
             ),
-            *(" ", "  ", "\n", "\0", "str = "),
+            *(" ", "  ", "\n", "\n  ", "\n- ", "\r\n\r\n", "\0", "str = ", "----\r\n"),
         ]
     )
     | st.text(max_size=3),
@@ -153,21 +166,49 @@ def assert_kept(before: Any, after: Any) -> None:
         assert repr(after) == repr(before)
 
 
-@given(TREES)
-def test_redacting_a_tree_twice_is_redacting_it_once(tree: Any) -> None:
-    once = redact(tree)
-    assert repr(redact(once)) == repr(once)
+@given(TREES, REDACTORS, REDACTORS)
+def test_redacting_a_tree_twice_is_redacting_it_once(tree: Any, first: Redactor, second: Redactor) -> None:
+    once = first.redact(tree)
+    assert repr(second.redact(once)) == repr(once)
 
 
-@given(FRAGMENTS, MEDIA_TYPES)
-@settings(max_examples=1000)
-def test_redacting_a_text_twice_is_redacting_it_once(text: str, media_type: str | None) -> None:
-    once = redact_text(text)
-    assert redact_text(once) == once
-    url = redact_url(text)
-    assert redact_url(url) == url
-    body = redact_body(text.encode(), media_type)
-    assert redact_body(body, media_type) == body
+@given(FRAGMENTS, MEDIA_TYPES, REDACTORS, REDACTORS)
+@settings(max_examples=2000)
+@example("token=str = str = ", None, KEYED, KEYED)
+def test_redacting_a_text_twice_is_redacting_it_once(
+    text: str, media_type: str | None, first: Redactor, second: Redactor
+) -> None:
+    once = first.redact_text(text)
+    assert second.redact_text(once) == once
+    url = first.redact_url(text)
+    assert second.redact_url(url) == url
+    body = first.redact_body(text.encode(), media_type)
+    assert second.redact_body(body, media_type) == body
+
+
+@given(st.lists(FRAGMENTS, max_size=5), WORDS, FRAGMENTS, REDACTORS, REDACTORS)
+@settings(max_examples=500)
+def test_redacting_headers_and_arguments_twice_is_redacting_them_once(
+    texts: list[str], name: str, value: str, first: Redactor, second: Redactor
+) -> None:
+    arguments = first.command_line(
+        ["curl", *texts, "-u", value, f"--{name.replace(' ', '-')}", value, *texts]
+    )
+    assert second.command_line(arguments) == arguments
+    pairs = [(name.replace(" ", "-"), value), *((text, value) for text in texts), ("Referer", value)]
+    headers = first.request_headers(pairs)
+    assert second.request_headers(headers) == headers
+    assert len(headers) == len(pairs)
+    kept = first.response_headers([("Link", value), ("link", value), ("location", value), *pairs])
+    assert second.response_headers(kept.items()) == kept
+
+
+@given(FRAGMENTS)
+@settings(max_examples=500)
+def test_digests_are_all_that_a_key_adds(text: str) -> None:
+    digest = re.compile(r"(?<=REDACTED)[:-][0-9a-f]{8}")
+    text = digest.sub("", text)
+    assert digest.sub("", KEYED.redact_text(text)) == redact_text(text)
 
 
 @given(TREES)
@@ -269,3 +310,53 @@ def test_nothing_makes_redaction_fail(tree: Any, text: str, body: bytes, media_t
     redact_body(body, media_type)
     redact_body(body, text)
     redact_body(json.dumps(tree, default=repr).encode(), media_type)
+
+
+# A name and its secret, then forms around forms; each takes a text and returns one that holds it.
+INNERMOST: dict[str, Callable[[str, str], str]] = {
+    "json": lambda name, secret: json.dumps({"n": [1, {name: secret}]}),
+    "beside": lambda name, secret: json.dumps([{"name": name, "value": secret}]),
+    "query": lambda name, secret: f"https://h/a?n=1&{quote(name)}={secret}&m=2",
+    "xml": lambda name, secret: f"<a><{name.replace(' ', '-')} n='1'>{secret}</{name.replace(' ', '-')}></a>",
+    "attribute": lambda name, secret: f'<a><add key="{name}" value="{secret}"/></a>',
+    "multipart": lambda name, secret: multipart(name, secret),
+    "text": lambda name, secret: f"refused: {name}={secret}, at 10:30",
+    "basic": lambda name, secret: "Basic " + base64.b64encode(f"user:{secret}".encode()).decode(),
+    "user": lambda name, secret: f"amqp://user:{secret}@h:1/v",
+}
+AROUND: dict[str, Callable[[str], str]] = {
+    "json": lambda text: json.dumps({"a": [text]}),
+    "escaped json": lambda text: '["' + "".join(f"\\u{ord(sign):04x}" for sign in text) + '"]',
+    "query": lambda text: f"https://h/?u={quote(text, safe='')}&n=1",
+    "form": lambda text: f"n=1&u={quote_plus(text)}",
+    "xml": lambda text: f"<b>{escape(text)}</b>",
+    "lines": lambda text: '{"n": 1}\n' + json.dumps({"a": text}) + "\n",
+}
+
+
+def multipart(name: str, content: str) -> str:
+    head = "Content-Disposition: form-data; name="
+    return f'--B\r\n{head}"n"\r\n\r\n5\r\n--B\r\n{head}"{name}"\r\n\r\n{content}\r\n--B--\r\n'
+
+
+@given(
+    st.sampled_from(sorted(INNERMOST)),
+    spelled(" _-"),
+    PLANTED,
+    st.lists(st.sampled_from(sorted(AROUND)), max_size=3),
+    REDACTORS,
+)
+@settings(max_examples=1500)
+def test_no_planted_secret_survives_any_nesting(
+    inner: str, name: str, secret: str, around: list[str], redactor: Redactor
+) -> None:
+    text = INNERMOST[inner](name, secret)
+    for form in around:
+        text = AROUND[form](text)
+    body = redactor.redact_body(text.encode(), FORM if around[-1:] == ["form"] else None).decode()
+    for clean in (body, redactor.redact_text(text)) if around[-1:] != ["form"] else (body,):
+        assert secret not in unquote_plus(unquote_plus(unquote_plus(clean)))
+        assert base64.b64encode(f"user:{secret}".encode()).decode() not in clean
+    part = redactor.redact_body(multipart("upload", text).encode(), "multipart/form-data; boundary=B")
+    if around[-1:] != ["form"] and len(around) < 3:  # a multipart body is one of the four that are opened
+        assert secret.encode() not in part

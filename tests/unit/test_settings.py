@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from audit_ledger.errors import ConfigurationError
+from audit_ledger.recording.redacting import redactor
+from audit_ledger.recording.redaction import Redactor
 from audit_ledger.settings import Settings, load
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
@@ -47,6 +49,43 @@ def test_a_file_that_is_no_toml_is_said(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_name_that_is_no_plain_identifier_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="name"):
         load(name='x"; DROP')
+
+
+def test_the_redactor_is_made_from_the_file_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ledger.toml"
+    file.write_text('redact_names = ["tax id"]\nredact_patterns = ["ACME-[0-9]{6}"]\n')
+    monkeypatch.setenv("AUDIT_LEDGER_CONFIG", str(file))
+    monkeypatch.setenv("AUDIT_LEDGER_REDACT_HEADERS", '["X-Page"]')
+    monkeypatch.setenv("AUDIT_LEDGER_REDACT_KEY", "sixteen bytes ok")
+    settings = load()
+    assert redactor(settings) == Redactor(
+        ("tax id",), ("ACME-[0-9]{6}",), ("X-Page",), key=b"sixteen bytes ok"
+    )
+    assert "sixteen" not in repr(settings) + repr(redactor(settings))
+    assert redactor(load(redact_names=())).extra_names == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("redact_patterns", '["("]'),
+        ("redact_patterns", '["a*"]'),
+        ("redact_patterns", "ACME"),
+        ("redact_names", '["_"]'),
+        ("redact_headers", '[""]'),
+        ("redact_key", "fifteen bytes .."[:15]),
+    ],
+)
+def test_a_redaction_that_cannot_be_used_is_refused(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"AUDIT_LEDGER_{name.upper()}", value)
+    with pytest.raises(ConfigurationError) as caught:
+        load()
+    assert name in str(caught.value)
+    assert name != "redact_key" or value not in str(caught.value)
 
 
 def test_the_page_lists_every_setting() -> None:

@@ -32,7 +32,9 @@ def _undone() -> Iterator[None]:
         httpx.HTTPTransport.handle_request,
         httpx.AsyncHTTPTransport.handle_async_request,
     ]
-    yield
+    with current.inside(None):  # other tests leave runs open
+        yield
+        assert current.current() is None
     assert before == [
         threading.Thread.start,
         ThreadPoolExecutor.submit,
@@ -42,7 +44,6 @@ def _undone() -> Iterator[None]:
         httpx.HTTPTransport.handle_request,
         httpx.AsyncHTTPTransport.handle_async_request,
     ]
-    assert current.current() is None
 
 
 @pytest.fixture(params=[*CLIENTS.values()], ids=[*CLIENTS])
