@@ -22,6 +22,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from audit_ledger.errors import LedgerError
 from audit_ledger.governance import Governance
 from audit_ledger.reading import status as states
+from audit_ledger.reading.calls import Payload, payload
+from audit_ledger.reading.calls import calls as call_details
 from audit_ledger.reading.details import Details, details
 from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, find_run, provenance
 from audit_ledger.recording import redacting, scope
@@ -74,7 +76,7 @@ def connect(
         place = server.url(f"{loaded.name}_{role}")
     with connect_to(place, loaded) as conn:
         ready = migrations.check(conn, loaded.name)
-    messages = Messages(redacting.redactor(loaded), redactor)
+    messages = Messages(redacting.redactor(loaded), loaded.max_body_bytes, redactor)
     return Ledger(Database(place, loaded.name, loaded), loaded, ready, server, messages)
 
 
@@ -263,6 +265,22 @@ class Ledger(Governance):
     def details(self, run_id: UUID | str) -> Details:
         """All that is known of a run: how it was started, what it reached, what does not agree."""
         return details(self.find_run(run_id))
+
+    def call_details(
+        self, run_id: UUID | str, *, failed: bool = False, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The API calls of a run, newest first, with all that their events say (reading.calls)."""
+        return call_details(self.find_run(run_id), failed=failed, limit=limit)
+
+    def payload(self, payload_id: int) -> Payload:
+        """A request or a response of an API call, with its bytes.
+
+        Raises:
+            UnknownPayload: there is no such payload.
+            Erased: its bytes are gone; says by whom, when and why.
+        """
+        self._catch_up()
+        return payload(self.database, payload_id)
 
     def provenance(self, record_type: str, record_id: str | int | UUID) -> list[Touch]:
         """Which runs touched a record, when and how, newest first."""

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 import audit_ledger
 from audit_ledger import cli
-from audit_ledger.cli import administration, amendments, governance, questions
+from audit_ledger.cli import administration, amendments, calls, governance, questions
 from audit_ledger.cli.output import complain
 from audit_ledger.cli.place import Place
 from audit_ledger.errors import LedgerError
@@ -83,6 +83,8 @@ app = typer.Typer(
 app.command(rich_help_panel="Questions")(questions.runs)
 app.command(rich_help_panel="Questions")(questions.show)
 app.command(rich_help_panel="Questions")(questions.provenance)
+app.command(rich_help_panel="Questions")(calls.calls)
+app.command(rich_help_panel="Questions")(calls.payload)
 app.command(rich_help_panel="Questions")(questions.check)
 app.command(rich_help_panel="Questions")(questions.status)
 

@@ -1,5 +1,6 @@
 """What goes to an API and comes back, made fit to be kept: secrets cut out, the media type settled."""
 
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -11,11 +12,14 @@ from urllib.parse import SplitResult
 from pydantic import BaseModel
 
 from audit_ledger.events import canonical_json
+from audit_ledger.recording.capture.copying import decoded
 from audit_ledger.recording.redaction import Redactor
 from audit_ledger.store.bodies import Body
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
+GZIP = b"\x1f\x8b\x08"
+"""How a gzip file begins (RFC 1952 section 2.3.1)."""
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:\s*;[ -~]*)?", re.ASCII)
 
 OwnRedactor = Callable[[bytes, str], bytes]
@@ -23,7 +27,7 @@ OwnRedactor = Callable[[bytes, str], bytes]
 
 
 class Dropped(Exception):
-    """A body must not be kept, since the user's own redactor could not say what may."""
+    """A body must not be kept, since nobody could say what of it may."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,12 @@ class Messages:
 
     Attributes:
         redactor: Cuts secrets out.
+        cap: Bytes that a body is unpacked to at most, to look into it.
         own: The user's own redactor, which comes after it.
     """
 
     redactor: Redactor
+    cap: int
     own: OwnRedactor | None = None
 
     def given(self, value: Any, field: str) -> Body | None:
@@ -66,10 +72,20 @@ class Messages:
             media_type: What the message says of it (the value of Content-Type), if anything.
 
         Raises:
-            Dropped: the user's own redactor failed.
+            Dropped: the user's own redactor failed, or it is a gzip file too large to look into.
         """
         kind = self.media_type(media_type, content)
+        if content.startswith(GZIP):
+            return self._owned(self._unpacked(content, kind), kind)
         return self._owned(self.redactor.redact_body(content, kind), kind)
+
+    def _unpacked(self, content: bytes, media_type: str) -> bytes:
+        """A gzip file without the secrets in it; the very same bytes if it holds none."""
+        plain = decoded(content, "gzip", self.cap)
+        if plain is None:
+            raise Dropped(f"gzipped, and more than {self.cap:,} bytes when unpacked")
+        clean = self.redactor.redact_body(plain, media_type)
+        return content if clean == plain else gzip.compress(clean, mtime=0)
 
     def head(self, method: str, url: SplitResult, headers: list[tuple[str, str]]) -> bytes:
         """Request line and headers (RFC 9112 sections 3 and 5), with the empty line that ends them.
