@@ -1,11 +1,13 @@
 """What is on record of a call that was answered."""
 
+import re
 import threading
 from typing import Any
 
 import pytest
 import requests
 
+import audit_ledger
 from audit_ledger import Ledger
 from tests.api_server import DEEP, ROWS, ApiServer
 from tests.capturing import Fetch, captured, capturing, one
@@ -143,3 +145,29 @@ def test_durations_come_from_waiting_for_the_network(ledger: Ledger, api: ApiSer
     slow, streamed = captured(ledger)
     assert slow["duration_ms"] >= 1000
     assert streamed["duration_ms"] < 100 * len(ROWS)
+
+
+def test_the_script_does_not_wait_for_the_database(ledger: Ledger, api: ApiServer, admin: Any) -> None:
+    with capturing(ledger) as run:
+        run.flush()
+        with admin.transaction():  # nobody can append meanwhile
+            admin.execute("SELECT pg_advisory_xact_lock(append_lock_key())")
+            for page in range(50):
+                requests.get(f"{api.url}/rows?page={page}", timeout=5)
+            assert admin.execute("SELECT count(*) FROM api_call_made").fetchone() == (0,)
+    assert len(captured(ledger)) == 50
+
+
+def test_the_settings_of_redaction_reach_the_calls(url: str, api: ApiServer) -> None:
+    settings: dict[str, Any] = {
+        "redact_names": ("house number",),
+        "redact_patterns": (r"NV[A-Z]+",),
+        "redact_headers": ("x-mine",),
+        "redact_key": "sixteen bytes at least",
+    }
+    with audit_ledger.connect(url, **settings) as ledger:
+        with capturing(ledger):
+            requests.post(f"{api.url}/echo", json={"houseNumber": "12b", "note": "NVDA up"}, timeout=5)
+        answer = one(ledger)["answer"]
+    assert re.fullmatch(r"\[REDACTED:[0-9a-f]{8}\]", answer["houseNumber"])
+    assert re.fullmatch(r"\[REDACTED:[0-9a-f]{8}\] up", answer["note"])
