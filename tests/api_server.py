@@ -178,7 +178,13 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(tls: ssl.SSLContext | None = None) -> Iterator[ApiServer]:
     """A running server."""
-    server = ApiServer(tls)
+    with running(ApiServer(tls)) as server:
+        yield server
+
+
+@contextmanager
+def running(server: Any) -> Iterator[Any]:
+    """Any server of the standard library, while it serves."""
     thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
     thread.start()
     try:

@@ -8,9 +8,8 @@ import select
 import socket
 import socketserver
 import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +19,7 @@ import quiverquant
 import trustme
 
 from audit_ledger import Ledger
+from tests.api_server import running
 from tests.capturing import captured, capturing
 
 HOST = "api.quiverquant.com"
@@ -52,18 +52,6 @@ class _Tunnelling(socketserver.StreamRequestHandler):
                     if not data:
                         return
                     ends[end].sendall(data)
-
-
-@contextmanager
-def running(server: Any) -> Iterator[Any]:
-    thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture

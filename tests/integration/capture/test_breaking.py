@@ -8,7 +8,9 @@ import requests
 
 import audit_ledger
 from audit_ledger import Ledger
-from audit_ledger.recording.capture import copying, for_requests, rate_limits
+from audit_ledger.recording.capture import copying, for_requests, rate_limits, telling
+from audit_ledger.recording.capture.call import Call
+from audit_ledger.recording.capture.copying import Copy
 from tests.api_server import ROWS, ApiServer, serving
 from tests.capturing import captured, capturing, one
 
@@ -87,3 +89,39 @@ def test_a_redactor_that_fails_keeps_the_body_off_the_record(
             assert "request dropped: the redactor" in call["capture_error"]
             assert call["request"] is call["response"] is None
     assert admin.execute("SELECT count(*) FROM bodies").fetchone() == (0,)
+
+
+def test_a_call_of_which_nothing_can_be_told_is_on_record_and_holds_nothing_up(
+    ledger: Ledger, api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise ZeroDivisionError("password=planted")
+
+    with capturing(ledger) as run:
+        with monkeypatch.context() as patched:
+            patched.setattr(telling.Finished, "_text", broken)
+            patched.setattr(telling.Finished, "_url", property(broken))
+            requests.get(f"{api.url}/rows", timeout=5)
+            run.flush()
+        requests.get(f"{api.url}/rows", timeout=5)
+    first, second = captured(ledger)
+    assert (first["endpoint"], first["capture_error"]) == ("unknown", "ZeroDivisionError")
+    assert second["answer"] == ROWS
+
+
+def test_headers_that_no_event_has_room_for_cost_the_headers_and_not_the_run(
+    url: str, api: ApiServer
+) -> None:
+    many = {f"X-RateLimit-{number}": "\x01" * 900 for number in range(80)}
+    with audit_ledger.connect(url) as ledger:
+        with capturing(ledger) as run:
+            calls = run.calls
+            call = Call(calls, "GET", f"{api.url}/rows", [], Copy(100))
+            call.answered(200, list(many.items()))
+            call.finish()
+            requests.get(f"{api.url}/rows", timeout=5)
+        first, second = captured(ledger)
+    assert first["http_status_code"] == 200
+    assert first["endpoint"] == f"{api.place}/rows"
+    assert "InvalidValue" in first["capture_error"]
+    assert second["answer"] == ROWS

@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from audit_ledger.events import ApiCallMade, storable
+from audit_ledger.errors import InvalidValue
+from audit_ledger.events import MAX_STATE_BYTES, ApiCallMade, storable
 from audit_ledger.recording.capture import rate_limits
 from audit_ledger.recording.capture.copying import decoded
 from audit_ledger.recording.messages import Dropped, Messages
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 MESSAGE_CHARACTERS = 500
 ENDPOINT_CHARACTERS = 2_000
 HEADER_CHARACTERS = 16_000
+COMMITMENTS = 200
+"""Bytes that the commitments of request and response will add to an event."""
 REQUEST = "message/http; msgtype=request"
+UNKNOWN = "unknown"
+"""The endpoint of a call whose URL cannot be told."""
 
 
 class Finished:
@@ -47,9 +52,14 @@ class Finished:
     def prepare(self) -> Pending:
         """The event and its bodies. Never raises: what cannot be told is told as a capture error."""
         try:
-            return self._prepared()
+            return _storable(self._prepared())
         except Exception as error:  # noqa: BLE001 - what broke is in the event
-            return Pending(self._event(capture_error=self._text(f"{type(error).__name__}: {error}")))
+            kind, broken = type(error).__name__, error
+        try:
+            return _storable(Pending(self._event(capture_error=self._text(f"{kind}: {broken}"))))
+        except Exception:  # noqa: BLE001 - nothing of the call can be trusted, its text least of all
+            occurred_at = self._call.occurred_at
+            return Pending(ApiCallMade.of(capture_error=kind, endpoint=UNKNOWN, occurred_at=occurred_at))
 
     def _prepared(self) -> Pending:
         call = self._call
@@ -103,7 +113,7 @@ class Finished:
     def _endpoint(self) -> str:
         """Host, port unless it is the usual one, and path; no query, no user, no fragment."""
         where = self._url.netloc.rpartition("@")[2] + self._url.path
-        return where[:ENDPOINT_CHARACTERS] or "unknown"
+        return where[:ENDPOINT_CHARACTERS] or UNKNOWN
 
     def _text(self, text: str) -> str:
         text = self._messages.redactor.redact_text(storable(text))
@@ -141,6 +151,13 @@ class Finished:
         if plain is None:
             return Unkept.of(content, self._messages.media_type(media_type, b""))
         return self._messages.clean(plain, media_type)
+
+
+def _storable(pending: Pending) -> Pending:
+    """The same; raises InvalidValue where the event is larger than the log takes."""
+    if len(pending.event.state) + COMMITMENTS > MAX_STATE_BYTES:
+        raise InvalidValue("ApiCallMade", expected=f"at most {MAX_STATE_BYTES:,} bytes", actual="more")
+    return pending
 
 
 def _unkept(copy: Copy, media_type: str) -> Unkept:
