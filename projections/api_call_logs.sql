@@ -1,4 +1,5 @@
 -- Read model: api_call_logs. One row an API call of a run.
+-- of: ApiCallMade
 -- after: api_payloads
 
 -- name: ddl
@@ -33,6 +34,10 @@ COMMENT ON COLUMN api_call_logs.duration_ms             IS 'Milliseconds, by a m
 COMMENT ON COLUMN api_call_logs.rate_limit_remaining    IS 'Calls left, as the API said.';
 COMMENT ON COLUMN api_call_logs.created_at              IS 'recorded_at of the event.';
 COMMENT ON COLUMN api_call_logs.updated_at              IS 'recorded_at of the event.';
+
+-- name: as_of
+CREATE VIEW api_call_logs AS
+SELECT * FROM api_call_logs WHERE id <= (SELECT "position"());
 
 -- name: fold
 INSERT INTO api_call_logs

@@ -1,5 +1,6 @@
 -- Read model: api_payloads. What was sent to an API and what came back: the rows say which body, when
 -- and from which source; the view adds the body itself.
+-- of: ApiCallMade
 -- after: data_ingestion_runs, officer_decisions
 
 -- name: ddl
@@ -25,6 +26,8 @@ COMMENT ON COLUMN api_payload_rows.source      IS 'The data source of the run.';
 COMMENT ON COLUMN api_payload_rows.captured_at IS 'When the body was captured, by the script''s clock.';
 COMMENT ON COLUMN api_payload_rows.created_at  IS 'recorded_at of the event.';
 COMMENT ON COLUMN api_payload_rows.updated_at  IS 'recorded_at of the event.';
+
+-- name: views
 CREATE VIEW api_payloads AS
 SELECT p.id, p.type,
        coalesce(CASE WHEN b.content IS NULL AND b.salt IS NOT NULL
@@ -35,6 +38,10 @@ SELECT p.id, p.type,
   FROM api_payload_rows p
   LEFT JOIN bodies b ON b.commitment = p.commitment;
 COMMENT ON VIEW api_payloads IS 'Requests and responses with their bodies: JSON as JSON, other text as a string, binary as base64, an erased one as {"erased": …}.';
+
+-- name: as_of
+CREATE VIEW api_payload_rows AS
+SELECT * FROM api_payload_rows WHERE id <= 2 * (SELECT "position"());
 
 -- name: fold
 INSERT INTO api_payload_rows (id, type, commitment, media_type, source, captured_at, created_at, updated_at)

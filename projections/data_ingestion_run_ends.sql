@@ -1,5 +1,6 @@
 -- Read model: data_ingestion_run_ends. Every end that was recorded for a run; the first one counts,
 -- each later one is a discrepancy that is shown.
+-- of: RunCompleted, RunFailed
 -- after: data_ingestion_runs
 
 -- name: ddl
@@ -17,6 +18,7 @@ CREATE TABLE data_ingestion_run_ends (
     CONSTRAINT data_ingestion_run_ends_status CHECK (status IN ('completed', 'failed'))
 );
 CREATE INDEX idx_dir_ends_on_run ON data_ingestion_run_ends (data_ingestion_run_id, id);
+CREATE UNIQUE INDEX idx_dir_ends_first ON data_ingestion_run_ends (data_ingestion_run_id) WHERE first;
 COMMENT ON TABLE  data_ingestion_run_ends                       IS 'Every recorded end of every run.';
 COMMENT ON COLUMN data_ingestion_run_ends.id                    IS 'Position of the RunCompleted or RunFailed event.';
 COMMENT ON COLUMN data_ingestion_run_ends.data_ingestion_run_id IS 'The run that ended.';
@@ -26,6 +28,10 @@ COMMENT ON COLUMN data_ingestion_run_ends.message               IS 'Why it faile
 COMMENT ON COLUMN data_ingestion_run_ends.duration_ms           IS 'Duration by a monotonic clock, where the run itself ended.';
 COMMENT ON COLUMN data_ingestion_run_ends.created_at            IS 'recorded_at of the event.';
 COMMENT ON COLUMN data_ingestion_run_ends.updated_at            IS 'recorded_at of the event.';
+
+-- name: as_of
+CREATE VIEW data_ingestion_run_ends AS
+SELECT * FROM data_ingestion_run_ends WHERE id <= (SELECT "position"());
 
 -- name: fold
 INSERT INTO data_ingestion_run_ends

@@ -1,4 +1,5 @@
 -- Read model: data_ingestion_runs. One row a run: did it run, when, how did it end, what did it bring.
+-- of: RunStarted, RunCompleted, RunFailed
 -- after:
 
 -- name: ddl
@@ -41,7 +42,7 @@ COMMENT ON COLUMN data_ingestion_runs.status          IS 'running, completed or 
 COMMENT ON COLUMN data_ingestion_runs.data_source     IS 'Where the data came from.';
 COMMENT ON COLUMN data_ingestion_runs.data_date_start IS 'First day that the data covers, inclusive.';
 COMMENT ON COLUMN data_ingestion_runs.data_date_end   IS 'Last day that the data covers, inclusive.';
-COMMENT ON COLUMN data_ingestion_runs.records_fetched IS 'Records fetched: as declared, else the records touched.';
+COMMENT ON COLUMN data_ingestion_runs.records_fetched IS 'Records fetched: as declared, else the records touched, but for the withdrawn ones.';
 COMMENT ON COLUMN data_ingestion_runs.records_created IS 'Records created: as declared, else counted at the end.';
 COMMENT ON COLUMN data_ingestion_runs.records_updated IS 'Records updated: as declared, else counted at the end.';
 COMMENT ON COLUMN data_ingestion_runs.records_skipped IS 'Records skipped: as declared, else counted at the end.';
@@ -49,6 +50,29 @@ COMMENT ON COLUMN data_ingestion_runs.error_message   IS 'Why it failed.';
 COMMENT ON COLUMN data_ingestion_runs.error_details   IS 'class and backtrace of the exception, the ten innermost frames.';
 COMMENT ON COLUMN data_ingestion_runs.created_at      IS 'recorded_at of the RunStarted event.';
 COMMENT ON COLUMN data_ingestion_runs.updated_at      IS 'recorded_at of the event that changed the row last.';
+
+-- name: as_of
+-- A run changes once, at its first end.
+CREATE VIEW data_ingestion_runs AS
+SELECT r.id, r.run_id, r.task_name, r.started_at,
+       CASE WHEN f.id IS NOT NULL THEN r.completed_at END              AS completed_at,
+       CASE WHEN f.id IS NOT NULL THEN r.failed_at END                 AS failed_at,
+       CASE WHEN f.id IS NOT NULL THEN r.status ELSE 'running' END     AS status,
+       r.data_source,
+       CASE WHEN f.id IS NOT NULL THEN r.data_date_start END           AS data_date_start,
+       CASE WHEN f.id IS NOT NULL THEN r.data_date_end END             AS data_date_end,
+       CASE WHEN f.id IS NOT NULL THEN r.records_fetched ELSE 0 END    AS records_fetched,
+       CASE WHEN f.id IS NOT NULL THEN r.records_created ELSE 0 END    AS records_created,
+       CASE WHEN f.id IS NOT NULL THEN r.records_updated ELSE 0 END    AS records_updated,
+       CASE WHEN f.id IS NOT NULL THEN r.records_skipped ELSE 0 END    AS records_skipped,
+       CASE WHEN f.id IS NOT NULL THEN r.error_message END             AS error_message,
+       CASE WHEN f.id IS NOT NULL THEN r.error_details END             AS error_details,
+       r.created_at,
+       CASE WHEN f.id IS NOT NULL THEN r.updated_at ELSE r.created_at END AS updated_at
+  FROM data_ingestion_runs r
+  LEFT JOIN data_ingestion_run_ends f
+       ON f.data_ingestion_run_id = r.id AND f.first AND f.id <= (SELECT "position"())
+ WHERE r.id <= (SELECT "position"());
 
 -- name: fold
 INSERT INTO data_ingestion_runs
@@ -77,7 +101,7 @@ UPDATE data_ingestion_runs r
   FROM data_ingestion_run_ends f
   JOIN run_ended e ON e.position = f.id
  CROSS JOIN LATERAL (
-       SELECT count(*)                                        AS touched,
+       SELECT count(*) FILTER (WHERE rr.operation <> 'withdrawn') AS touched,
               count(*) FILTER (WHERE rr.operation = 'created') AS created,
               count(*) FILTER (WHERE rr.operation = 'updated') AS updated,
               count(*) FILTER (WHERE rr.operation = 'skipped') AS skipped

@@ -1,8 +1,9 @@
 -- Read models: body_erasures, holds, hold_releases and retention_changes. What officers decided, and why. A row
 -- an event, and none ever changes; a hold is in force while no release names it.
+-- of: BodyErased, HoldAdded, HoldReleased, RetentionChanged
 -- after:
 --
--- All in one fold, since these events are rare: looking for them costs what reading the range costs.
+-- All in one fold, since these events are rare.
 
 -- name: ddl
 CREATE TABLE body_erasures (
@@ -93,6 +94,16 @@ SELECT DISTINCT ON (b.commitment) b.commitment,
   FROM body_erasures b
  ORDER BY b.commitment, b.id DESC;
 COMMENT ON VIEW erased_bodies IS 'What there is to read in place of a body that was erased: {"erased": {"by", "reason", "at", "position"}}.';
+
+-- name: as_of
+CREATE VIEW body_erasures AS
+SELECT * FROM body_erasures WHERE id <= (SELECT "position"());
+CREATE VIEW holds AS
+SELECT * FROM holds WHERE id <= (SELECT "position"());
+CREATE VIEW hold_releases AS
+SELECT * FROM hold_releases WHERE id <= (SELECT "position"());
+CREATE VIEW retention_changes AS
+SELECT * FROM retention_changes WHERE id <= (SELECT "position"());
 
 -- name: fold
 WITH decided AS MATERIALIZED (

@@ -37,19 +37,22 @@ SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
  WHERE e.type = 'RunStarted';
 COMMENT ON VIEW run_started IS 'RunStarted events, decoded.';
 
--- name: record_ingested
-CREATE VIEW record_ingested AS
+-- name: record_touched
+-- RecordIngested and RecordWithdrawn alike: what a run did with a record. Only a RecordWithdrawn withdraws.
+CREATE VIEW record_touched AS
 SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
        coalesce((d.s ->> 'run_id')::uuid, e.stream_id) AS run_id,
        as_instant(d.s ->> 'occurred_at')               AS occurred_at,
        (d.s ->> 'record_type') COLLATE "C"             AS record_type,
        (d.s ->> 'record_id') COLLATE "C"               AS record_id,
-       d.s ->> 'operation'                             AS operation,
+       CASE WHEN e.type = 'RecordWithdrawn'          THEN 'withdrawn'
+            WHEN d.s ->> 'operation' = 'withdrawn'   THEN 'no operation: withdrawn'
+            ELSE d.s ->> 'operation' END             AS operation,
        (d.s ->> 'content') COLLATE "C"                 AS content
   FROM events e
  CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
- WHERE e.type = 'RecordIngested';
-COMMENT ON VIEW record_ingested IS 'RecordIngested events, decoded. content is a commitment.';
+ WHERE e.type IN ('RecordIngested', 'RecordWithdrawn');
+COMMENT ON VIEW record_touched IS 'RecordIngested and RecordWithdrawn events, decoded. content is a commitment.';
 
 -- name: api_call_made
 CREATE VIEW api_call_made AS
@@ -121,12 +124,42 @@ SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version, e.type,
  WHERE e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'RetentionChanged');
 COMMENT ON VIEW officer_event IS 'BodyErased, HoldAdded, HoldReleased and RetentionChanged events, decoded.';
 
+-- name: event_corrected
+CREATE VIEW event_corrected AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
+       as_instant(d.s ->> 'occurred_at')         AS occurred_at,
+       (d.s ->> 'corrects')::bigint              AS corrects,
+       d.s ->> 'by'                              AS by,
+       d.s ->> 'reason'                          AS reason,
+       d.s -> 'values'                           AS "values"
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type = 'EventCorrected';
+COMMENT ON VIEW event_corrected IS 'EventCorrected events, decoded.';
+
+-- name: decision_made
+-- DecisionMade and DecisionExecuted alike: what was decided by the ledger's data, and carried out.
+CREATE VIEW decision_made AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version, e.type,
+       as_instant(d.s ->> 'occurred_at')         AS occurred_at,
+       (d.s ->> 'decision_id') COLLATE "C"       AS decision_id,
+       (d.s ->> 'execution_id') COLLATE "C"      AS execution_id,
+       (d.s ->> 'reference')::bigint             AS reference,
+       d.s -> 'inputs'                           AS inputs,
+       d.s ->> 'by'                              AS by,
+       d.s -> 'details'                          AS details
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type IN ('DecisionMade', 'DecisionExecuted');
+COMMENT ON VIEW decision_made IS 'DecisionMade and DecisionExecuted events, decoded.';
+
 -- name: grants
 DO $$
 DECLARE
     ledger text := current_schema();
 BEGIN
-    EXECUTE format('GRANT SELECT ON run_started, record_ingested, api_call_made, run_ended, officer_event TO %I, %I',
+    EXECUTE format('GRANT SELECT ON run_started, record_touched, api_call_made, run_ended, officer_event, event_corrected,'
+                   ' decision_made TO %I, %I',
                    ledger || '_reader', ledger || '_projector');
     EXECUTE format('GRANT EXECUTE ON FUNCTION as_instant(text), as_day(text) TO %I, %I',
                    ledger || '_reader', ledger || '_projector');

@@ -15,10 +15,14 @@
     │   ├── Held                         a hold covers an event that refers to it; names the hold
     │   └── RetentionNotOver             it must be kept longer; names the day
     ├── Erased                           a body's bytes were erased; says by whom, when and why
+    ├── BeforeBeginning                  a question as of an instant before the ledger's first event
+    ├── ReadModelsBehind                 the read models have not reached the position that was asked for
     ├── UnknownRun                       no run has that id
     │   └── AmbiguousRun                 several runs begin with that prefix
     ├── UnknownPayload                   no API payload has that id
     ├── UnknownRecord                    no such record, or no content of it, is on record
+    ├── UnknownPosition                  the ledger has no event at that position
+    ├── UnknownDecision                  no decision of that id is on record
     ├── UnknownHold                      no hold in force has that id
     ├── RunEnded                         a run was used after its end
     └── RecordingError                   events could not be sent; names the file that holds them
@@ -134,6 +138,14 @@ class Erased(LedgerError):
     """A body's bytes were erased; `actual` says by whom, when and why."""
 
 
+class BeforeBeginning(LedgerError):
+    """Nothing is on record as of then; `actual` says when the ledger begins."""
+
+
+class ReadModelsBehind(LedgerError):
+    """The read models have not come as far as the answer takes; `actual` says how far they are."""
+
+
 class UnknownRun(LedgerError):
     """No run has the id that was asked for."""
 
@@ -148,6 +160,14 @@ class UnknownPayload(LedgerError):
 
 class UnknownRecord(LedgerError):
     """No run has touched the record that was asked for, or none gave its content."""
+
+
+class UnknownPosition(LedgerError):
+    """The ledger has no event at the position that was named."""
+
+
+class UnknownDecision(LedgerError):
+    """No decision of the id that was named is on record."""
 
 
 class UnknownHold(LedgerError):

@@ -47,8 +47,11 @@ MAX_REFERRERS = 2000
 MAX_DAYS = 36_500
 """The longest retention: a hundred years."""
 
+MAX_INPUTS = 1000
+"""Records that one DecisionMade names at most; a decision with more has several, in one stream."""
+
 Operation = Literal["created", "updated", "skipped"]
-"""What a run did with a record."""
+"""What a run did with a record that it saw."""
 
 
 def _identifier(value: object) -> object:
@@ -79,6 +82,14 @@ def _instant(value: datetime) -> str:
 
 def _document(value: object) -> object:
     return json.loads(canonical_json(value, "parameters", max_integer=MAX_INTEGER))
+
+
+def _details(value: object) -> object:
+    return json.loads(canonical_json(value, "details", max_integer=MAX_INTEGER))
+
+
+def _values(value: object) -> object:
+    return json.loads(canonical_json(value, "values", max_integer=MAX_INTEGER))
 
 
 def _sorted(headers: dict[str, str]) -> dict[str, str]:
@@ -194,6 +205,16 @@ class RecordIngested(Event):
     content: Commitment | None = None
     occurred_at: Instant
     operation: Operation | None = None
+    record_id: Identifier
+    record_type: Name
+    run_id: UUID | None = None
+    v: Literal[1] = 1
+
+
+class RecordWithdrawn(Event):
+    """A run found that a record is no longer at its source: from here on it is no more."""
+
+    occurred_at: Instant
     record_id: Identifier
     record_type: Name
     run_id: UUID | None = None
@@ -330,6 +351,50 @@ class RetentionChanged(Event):
     days: Annotated[int, Field(strict=True, ge=0, le=MAX_DAYS)]
     occurred_at: Instant
     reason: Reason
+    v: Literal[1] = 1
+
+
+class EventCorrected(Event):
+    """Somebody says that an earlier event was wrong, and what is right; the event stays as it is."""
+
+    by: Name
+    corrects: Position
+    occurred_at: Instant
+    reason: Reason
+    v: Literal[1] = 1
+    values: Annotated[dict[str, Any], BeforeValidator(_values)] | None = None
+
+
+class DecisionMade(Event):
+    """A decision was made by what the ledger had up to `reference`; `inputs` are the records that it used.
+
+    A decision with many inputs takes several events, in one transaction and one stream; the first counts.
+    """
+
+    by: Name | None = None
+    decision_id: Identifier
+    details: Annotated[dict[str, Any], BeforeValidator(_details)] | None = None
+    inputs: Annotated[tuple[tuple[Name, Identifier], ...], Field(max_length=MAX_INPUTS)] = ()
+    occurred_at: Instant
+    reference: Position
+    v: Literal[1] = 1
+
+
+class DecisionExecuted(Event):
+    """What a decision said was carried out."""
+
+    by: Name | None = None
+    decision_id: Identifier
+    details: Annotated[dict[str, Any], BeforeValidator(_details)] | None = None
+    execution_id: Identifier
+    occurred_at: Instant
+    v: Literal[1] = 1
+
+
+class HeartbeatRecorded(Event):
+    """Nothing happened but that time went by: what was recorded before it is final."""
+
+    occurred_at: Instant
     v: Literal[1] = 1
 
 

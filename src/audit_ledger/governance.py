@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from uuid import UUID
 
 from audit_ledger.reading import erasures
-from audit_ledger.reading.holds import Hold, Retention, find_hold, hold_scope, holds, retention
+from audit_ledger.reading.holds import Hold, find_hold, hold_scope
 from audit_ledger.recording import governance
 from audit_ledger.recording.erasure import Erasure, erase
 from audit_ledger.store import migrations
@@ -99,11 +99,6 @@ class Governance(ABC):
         self.update_read_models()
         return hold
 
-    def holds(self, *, released: bool = False) -> list[Hold]:
-        """The holds in force, newest first; with `released`, those that were released as well."""
-        self._catch_up()
-        return holds(self.database, released=released)
-
     def set_retention(self, days: int, *, reason: str, by: str) -> None:
         """Keep bodies for so many days after the last event that refers to them; 0: no minimum.
 
@@ -116,11 +111,6 @@ class Governance(ABC):
         governance.set_retention(self._recorder, self.ledger_id, days, by=by, reason=reason)
         self.update_read_models()
 
-    def retention(self) -> Retention:
-        """How long bodies are kept."""
-        self._catch_up()
-        return retention(self.database)
-
     def _as_officer(self) -> None:
         """Refuse whoever is no officer; bring the read models up to date."""
         if not self._ready.may_govern:
@@ -130,7 +120,3 @@ class Governance(ABC):
     @abstractmethod
     def update_read_models(self) -> Progress:
         """Fold every event that is new into the read models."""
-
-    @abstractmethod
-    def _catch_up(self) -> None:
-        """Fold what is new first, where the role may."""

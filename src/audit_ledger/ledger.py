@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,18 +22,19 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from audit_ledger.errors import LedgerError
 from audit_ledger.governance import Governance
 from audit_ledger.reading import status as states
-from audit_ledger.reading.calls import Payload, payload
-from audit_ledger.reading.calls import calls as call_details
-from audit_ledger.reading.details import Details, details
-from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, find_run, provenance
-from audit_ledger.recording import redacting, scope
+from audit_ledger.reading.as_of import AsOf, AsOfWhen, Header, asked, header, header_of_now
+from audit_ledger.reading.difference import Difference
+from audit_ledger.reading.interface import Reading
+from audit_ledger.reading.runs import RunRow
+from audit_ledger.recording import decisions, redacting, scope
 from audit_ledger.recording.close import close_run
 from audit_ledger.recording.messages import Messages, OwnRedactor
 from audit_ledger.recording.outbox import resend
 from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
+from audit_ledger.statements import Statements
 from audit_ledger.store import migrations, projections
-from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import Database, Reader, translated
 from audit_ledger.store.database import connect as connect_to
 from audit_ledger.store.recorder import LedgerRecorder, RecordedEvent
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
@@ -92,8 +93,11 @@ def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
     return done
 
 
-class Ledger(Governance):
-    """A connection to a ledger; a context manager that closes it. What officers may do is in Governance.
+class Ledger(Reading, Statements, Governance):
+    """A connection to a ledger; a context manager that closes it.
+
+    What can be asked is in Reading, what can be said outside of runs in Statements, what officers may do in
+    Governance.
 
     Attributes:
         url: Where it is, password included.
@@ -241,61 +245,46 @@ class Ledger(Governance):
     # Reading
 
     @property
-    def runs(self) -> Runs:
-        """The runs on record, newest first; scopes narrow them down."""
+    def header(self) -> Header | None:
+        """As of when answers are that are given now; None while the ledger is empty."""
         self._catch_up()
-        return Runs(self.database)
+        return header_of_now(self.database)
 
-    @property
-    def calls(self) -> ApiCalls:
-        """The API calls on record, newest first."""
-        self._catch_up()
-        return ApiCalls(self.database)
+    def as_of(self, when: AsOfWhen, *, final: bool = False) -> AsOf:
+        """The ledger as of an instant: the same questions, answered from what had been recorded by then.
 
-    def find_run(self, run_id: UUID | str) -> RunRow:
-        """The run of that id, or of the id that begins so.
+        Args:
+            when: A datetime with a zone; text such as "2025-12-24 09:00 America/New_York",
+                "2025-12-24T09:00:00-05:00", a date with a zone (the end of that day) or "run RUN_ID" (the end
+                of that run); a position; or a run.
+            final: Whether to record a heartbeat first, where events could still come before the instant.
 
         Raises:
-            UnknownRun: there is none.
-            AmbiguousRun: there are several.
+            InvalidValue: it has no zone, is no instant, or clocks skipped or repeated it; says what to do.
+            BeforeBeginning: nothing is on record as of then; says when the ledger begins.
+            ReadModelsBehind: they have not come that far, and the role may not bring them on.
         """
+        text = asked(when)
         self._catch_up()
-        return find_run(self.database, run_id)
+        found = header(self.database, text)
+        if final and not found.final and found.as_of is not None and found.as_of < self.database.now:
+            decisions.heartbeat(self._recorder)
+            self._catch_up()
+            found = header(self.database, text)
+        return AsOf(self.database, found)
 
-    def details(self, run_id: UUID | str) -> Details:
-        """All that is known of a run: how it was started, what it reached, what does not agree."""
-        return details(self.find_run(run_id))
-
-    def call_details(
-        self, run_id: UUID | str, *, failed: bool = False, limit: int | None = None
-    ) -> list[dict[str, Any]]:
-        """The API calls of a run, newest first, with all that their events say (reading.calls)."""
-        return call_details(self.find_run(run_id), failed=failed, limit=limit)
-
-    def payload(self, payload_id: int) -> Payload:
-        """A request or a response of an API call, with its bytes.
+    def diff(self, earlier: AsOfWhen, later: AsOfWhen) -> Difference:
+        """What changed from one instant to another: runs that began or ended, and records.
 
         Raises:
-            UnknownPayload: there is no such payload.
-            Erased: its bytes are gone; says by whom, when and why.
+            InvalidValue, BeforeBeginning, ReadModelsBehind: as with `as_of`.
         """
-        self._catch_up()
-        return payload(self.database, payload_id)
-
-    def provenance(self, record_type: str, record_id: str | int | UUID) -> list[Touch]:
-        """Which runs touched a record, when and how, newest first."""
-        self._catch_up()
-        return provenance(self.database, record_type, record_id)
+        return Difference(self.as_of(earlier), self.as_of(later))
 
     def status(self) -> states.Status:
         """Place, beginning and head of the ledger; progress and lag of each read model."""
         self._check_process()
         return states.status(self.database, public_url(self.url))
-
-    def check(self, since: datetime | timedelta | str = "24h") -> list[states.Finding]:
-        """What is not well among the runs since then: failed, not ended, empty, or none at all."""
-        self._catch_up()
-        return states.check(self.database, since)
 
     def events(self, after: int = 0, upto: int | None = None) -> Iterator[RecordedEvent]:
         """Stream the events of a range of positions, (after, upto], in order, in constant memory."""
@@ -311,6 +300,15 @@ class Ledger(Governance):
         self._check_process()
         with translated(self.database):
             return projections.update(self.database)
+
+    @property
+    def _reader(self) -> Reader:
+        self._catch_up()
+        return self.database
+
+    def _said(self, position: int) -> int:
+        self._catch_up()
+        return position
 
     def _catch_up(self) -> None:
         """Answers are about now: fold what is new first, where the role may."""

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     name: str = Field(
         "ledger",
         pattern=r"^[a-z][a-z0-9_]{0,39}$",
-        description="the ledger's name: its schemas are NAME and NAME_read, its roles NAME_writer …",
+        description="the ledger's name: its schemas are NAME, NAME_read …, its roles NAME_writer …",
     )
     server_user: str | None = Field(
         None, description="system account that runs the embedded server when root starts it"
@@ -74,6 +74,14 @@ class Settings(BaseSettings):
         None,
         description="key of the digests in the marks of secrets, 16 bytes or more; kept from the database",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _not_taken(cls, name: str) -> str:
+        """The schemas of another ledger are called so."""
+        if name == "as_of" or name.endswith(("_read", "_as_of")):
+            raise ValueError(f"{name!r} may be a schema of another ledger")
+        return name
 
     @field_validator("redact_names", "redact_headers")
     @classmethod

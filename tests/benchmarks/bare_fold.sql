@@ -82,7 +82,7 @@ SELECT c.position, r.id, 2 * c.position - 1, 2 * c.position, c.endpoint,
 INSERT INTO record_versions
        (id, record_type, record_id, operation, content, data_ingestion_run_id, to_position, created_at, updated_at)
 SELECT e.position, e.record_type, e.record_id, d.version, e.content, r.id, d.to_position, e.recorded_at, d.updated_at
-  FROM record_ingested e
+  FROM record_touched e
   JOIN decided d ON d.position = e.position
   JOIN data_ingestion_runs r ON r.run_id = e.run_id
  WHERE e.position > :after AND e.position <= :upto
@@ -93,7 +93,7 @@ SELECT e.position, e.record_type, e.record_id, d.version, e.content, r.id, d.to_
 INSERT INTO data_ingestion_run_records
        (id, data_ingestion_run_id, record_type, record_id, operation, created_at, updated_at)
 SELECT e.position, r.id, e.record_type, e.record_id, d.operation, e.recorded_at, e.recorded_at
-  FROM record_ingested e
+  FROM record_touched e
   JOIN decided d ON d.position = e.position
   JOIN data_ingestion_runs r ON r.run_id = e.run_id
  WHERE e.position > :after AND e.position <= :upto

@@ -113,12 +113,12 @@ def test_init_gives_a_ledger_from_before_there_were_officers_its_officer(
 ) -> None:
     with connect(server, empty_database) as conn:
         with monkeypatch.context() as before:
-            before.setattr(migrations, "schema_files", lambda: schema_files()[:5])
+            before.setattr(migrations, "schema_files", lambda: schema_files()[:6])
             init(conn, "elder")
         conn.execute("DROP OWNED BY elder_officer; DROP ROLE elder_officer")
         done = init(conn, "elder")
         assert done[0] == "created role elder_officer"
-        assert "ran 0005_erasure.sql" in done
+        assert "ran 0006_erasure.sql" in done
     with audit_ledger.connect(server.url("elder_officer", empty_database), name="elder") as ledger:
         with ledger.run("t", "s") as run:
             run.ingest("X", 1, {"a": 1})

@@ -29,6 +29,7 @@ from audit_ledger.events import (
     ApiCallMade,
     Event,
     RecordIngested,
+    RecordWithdrawn,
     RunCompleted,
     RunFailed,
     RunStarted,
@@ -41,7 +42,7 @@ Connection = psycopg.Connection[Any]
 Rows = list[dict[str, Any]]
 
 NOON = datetime(2025, 12, 24, 12, tzinfo=UTC)
-RANK = {"skipped": 0, "updated": 1, "created": 2}
+RANK = {"skipped": 0, "updated": 1, "withdrawn": 2, "created": 3}
 
 
 # The plain fold
@@ -55,6 +56,7 @@ class Model:
     ends: Rows = field(default_factory=list)
     records: dict[tuple[int, str, str], dict[str, Any]] = field(default_factory=dict)
     versions: dict[tuple[str, str], Rows] = field(default_factory=dict)
+    changes: Rows = field(default_factory=list)
     calls: Rows = field(default_factory=list)
     payloads: Rows = field(default_factory=list)
     aside: list[int] = field(default_factory=list)
@@ -76,7 +78,7 @@ class Model:
                 self.runs[run_id] = self.started(event, run_id, given)
         elif run_id not in self.runs:
             self.aside.append(position)
-        elif isinstance(event, RecordIngested):
+        elif isinstance(event, RecordIngested | RecordWithdrawn):
             self.ingested(event, self.runs[run_id], given)
         elif isinstance(event, ApiCallMade):
             self.called(event, self.runs[run_id], given)
@@ -99,27 +101,42 @@ class Model:
     def first_end(self, run: dict[str, Any]) -> dict[str, Any] | None:
         return next((end for end in self.ends if end["data_ingestion_run_id"] == run["id"]), None)
 
-    def ingested(self, event: RecordIngested, run: dict[str, Any], given: dict[str, Any]) -> None:
+    def ingested(
+        self, event: RecordIngested | RecordWithdrawn, run: dict[str, Any], given: dict[str, Any]
+    ) -> None:
         named = {"record_type": event.record_type, "record_id": event.record_id}
         about = {**named, "data_ingestion_run_id": run["id"]}
         brought = self.version(event, {**given, **about})
-        operation = event.operation or brought or "skipped"
+        said = "withdrawn" if isinstance(event, RecordWithdrawn) else event.operation
+        operation = said or brought or "skipped"
         key = (run["id"], event.record_type, event.record_id)
         row = self.records.setdefault(key, {**given, **about, "operation": operation})
         if self.first_end(run) is None and RANK[operation] > RANK[row["operation"]]:
+            self.changes.append(
+                {
+                    **given,
+                    "data_ingestion_run_record_id": row["id"],
+                    "operation": row["operation"],
+                    "operation_at": row["updated_at"],
+                }
+            )
             row |= {"operation": operation, "updated_at": given["updated_at"]}
 
-    def version(self, event: RecordIngested, row: dict[str, Any]) -> str | None:
+    def version(self, event: RecordIngested | RecordWithdrawn, row: dict[str, Any]) -> str | None:
         """A new version of the record, or none; returns what it did to the record."""
         known = self.versions.setdefault((event.record_type, event.record_id), [])
+        gone = bool(known) and known[-1]["operation"] == "withdrawn"
+        withdraws = isinstance(event, RecordWithdrawn)
+        content = None if isinstance(event, RecordWithdrawn) else event.content
+        declared = None if isinstance(event, RecordWithdrawn) else event.operation
         if known:
-            silent = event.content is None and event.operation in (None, "skipped")
-            same = event.content is not None and event.content == known[-1]["content"]
-            if silent or same:
+            silent = content is None and declared in (None, "skipped") and not withdraws
+            same = content is not None and content == known[-1]["content"]
+            if silent or same or (withdraws and gone):
                 return None
             known[-1] |= {"to_position": row["id"], "updated_at": row["created_at"]}
-        operation = "updated" if known else "created"
-        known.append({**row, "operation": operation, "content": event.content, "to_position": None})
+        operation = "withdrawn" if withdraws else "updated" if known and not gone else "created"
+        known.append({**row, "operation": operation, "content": content, "to_position": None})
         return operation
 
     def called(self, event: ApiCallMade, run: dict[str, Any], given: dict[str, Any]) -> None:
@@ -162,7 +179,8 @@ class Model:
         )
         if not first:
             return
-        touched = [row["operation"] for (run_id, *_), row in self.records.items() if run_id == run["id"]]
+        every = [row["operation"] for (run_id, *_), row in self.records.items() if run_id == run["id"]]
+        touched = [operation for operation in every if operation != "withdrawn"]
         run |= {
             "status": status,
             f"{status}_at": event.occurred_at,
@@ -173,7 +191,7 @@ class Model:
             "error_details": failure and {"class": failure.error_class, "backtrace": failure.backtrace},
             "updated_at": given["updated_at"],
         }
-        for operation in RANK:
+        for operation in ("created", "updated", "skipped"):
             declared = getattr(event, operation)
             run[f"records_{operation}"] = touched.count(operation) if declared is None else declared
 
@@ -183,6 +201,7 @@ class Model:
             "data_ingestion_runs": by_id(self.runs.values()),
             "data_ingestion_run_ends": by_id(self.ends),
             "data_ingestion_run_records": by_id(self.records.values()),
+            "data_ingestion_run_record_changes": by_id(self.changes),
             "record_versions": by_id(chain.from_iterable(self.versions.values())),
             "api_call_logs": by_id(self.calls),
             "api_payload_rows": by_id(self.payloads),
@@ -248,6 +267,10 @@ INGESTED = saying(
         }
     ),
 )
+WITHDRAWN = saying(
+    RecordWithdrawn,
+    st.fixed_dictionaries({"record_type": st.just("QuiverTrade"), "record_id": st.sampled_from(["1", "2"])}),
+)
 CALLED = saying(
     ApiCallMade,
     st.fixed_dictionaries(
@@ -281,7 +304,14 @@ DEEP = b"[" * 50_000 + b"]" * 50_000
 BAD_STATES = [
     *[
         (type_, state)
-        for type_ in ("RunStarted", "RecordIngested", "ApiCallMade", "RunCompleted", "RunFailed")
+        for type_ in (
+            "RunStarted",
+            "RecordIngested",
+            "RecordWithdrawn",
+            "ApiCallMade",
+            "RunCompleted",
+            "RunFailed",
+        )
         for state in (
             b"",
             b"{",
@@ -302,6 +332,7 @@ BAD_STATES = [
             ("RunStarted", {**FINE, "task": "t"}),
             ("RunStarted", {**FINE, "task": "t", "source": "s", "occurred_at": "yesterday noon"}),
             ("RecordIngested", {**TOUCH, "operation": "deleted"}),
+            ("RecordIngested", {**TOUCH, "operation": "withdrawn"}),
             ("RecordIngested", {**TOUCH, "record_id": None}),
             ("RecordIngested", {**TOUCH, "record_id": "a\0b"}),
             ("RecordIngested", {**TOUCH, "record_id": "\ud800"}),
@@ -318,7 +349,7 @@ OTHER = st.just(lambda _: ("Heartbeat", b"anything"))
 
 def sayings() -> st.SearchStrategy[list[Saying]]:
     """What is said, in order: most runs are started first, some later, again, or never."""
-    what = st.one_of(INGESTED, INGESTED, INGESTED, INGESTED, CALLED, ENDED, STARTED, BAD, OTHER)
+    what = st.one_of(INGESTED, INGESTED, INGESTED, INGESTED, WITHDRAWN, CALLED, ENDED, STARTED, BAD, OTHER)
     first = st.lists(st.tuples(st.integers(0, RUNS - 2), st.just(False), STARTED), min_size=1, max_size=2)
     rest = st.lists(st.tuples(st.integers(0, RUNS), st.booleans(), what), min_size=8, max_size=30)
     return st.builds(lambda a, b: [*a, *b], first, rest)
@@ -383,6 +414,11 @@ class Bench:
             rows = cursor.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
         return [{name: value for name, value in row.items() if name != "set_aside_at"} for row in rows]
 
+    def as_of(self, when: str) -> dict[str, Rows]:
+        """What the views of the schema as_of show as of then."""
+        self.admin.execute("SELECT set_config('audit_ledger.as_of', %s, false)", [when])
+        return {table: self.rows(f"as_of.{table}") for table in Model().tables}
+
 
 @pytest.fixture
 def bench(url: str, admin: Connection) -> Any:
@@ -400,6 +436,22 @@ def check(bench: Bench, *portions: int) -> None:
     assert bench.folded(1_000_000) == one_by_one
     if portions:
         assert bench.folded(*portions) == one_by_one
+    travel(bench)
+
+
+def travel(bench: Bench) -> None:
+    """As of every position, and of every recorded_at, the views show what a plain fold up to there has."""
+    model = Model()
+    events = bench.admin.execute(
+        "SELECT position, recorded_at, stream_id, type, state FROM events"
+        " WHERE position > %s ORDER BY position",
+        [bench.base],
+    ).fetchall()
+    for event, following in zip(events, [*events[1:], None], strict=True):
+        model.fold(*event)
+        assert bench.as_of(str(event[0])) == model.tables, event
+        if following is None or following[1] > event[1]:
+            assert bench.as_of(event[1].isoformat()) == model.tables, event
 
 
 def test_rebuilt_equals_incremental_equals_the_plain_fold(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from audit_ledger.reading.erasures import erased, unknown_payload
 from audit_ledger.reading.runs import ApiCallRow, RunRow, columns
-from audit_ledger.store.database import Database
+from audit_ledger.store.database import Reader
 
 SAID = (
     "method, occurred_at, attempt, error_class, error_message, capture_error, response_headers,"
@@ -67,7 +67,7 @@ class Payload:
     payload: str
 
 
-def payload(database: Database, payload_id: int) -> Payload:
+def payload(database: Reader, payload_id: int) -> Payload:
     """A request or a response, with its bytes.
 
     Raises:

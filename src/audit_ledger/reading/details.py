@@ -1,9 +1,12 @@
 """All that is known of one run: its row, how it was started, every end, and what does not agree."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from audit_ledger.reading.runs import RunRow
+from audit_ledger.store.database import Reader
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,37 @@ class Discrepancy:
 
 
 @dataclass(frozen=True)
+class Correction:
+    """What was said later of an event that was wrong. The event stays as it is, and both are shown.
+
+    Attributes:
+        id: Position of the correction.
+        position: Position of the event that it corrects.
+        by: Who says so.
+        reason: Why the event was wrong.
+        values: What is right, by name; None where only the reason is given.
+        created_at: When it was recorded.
+    """
+
+    id: int
+    position: int
+    by: str
+    reason: str
+    values: dict[str, Any] | None
+    created_at: datetime
+
+
+def corrections(database: Reader, positions: Sequence[int]) -> list[Correction]:
+    """The corrections of events, oldest first."""
+    rows = database.query(
+        "SELECT c.id, c.position, c.by, c.reason, c.values, c.created_at"
+        "  FROM corrections c WHERE c.position = ANY (%s) ORDER BY c.id",
+        [list(positions)],
+    )
+    return [Correction(**row) for row in rows]
+
+
+@dataclass(frozen=True)
 class Details:
     """One run, whole.
 
@@ -29,12 +63,14 @@ class Details:
         started: What RunStarted said of task, place and software.
         recorded: How many records of each operation are on record for it.
         discrepancies: What does not agree.
+        corrections: What was said later of events of the run, oldest first.
     """
 
     run: RunRow
     started: dict[str, Any]
     recorded: dict[str, int]
     discrepancies: list[Discrepancy]
+    corrections: list[Correction]
 
 
 TOP = 20
@@ -55,6 +91,11 @@ def details(run: RunRow) -> Details:
         "SELECT id, status, message, created_at FROM data_ingestion_run_ends"
         " WHERE data_ingestion_run_id = %s AND NOT first ORDER BY id",
         [run.id],
+    )
+    corrected = run.database.query(
+        "SELECT c.position FROM corrections c JOIN events e ON e.position = c.position"
+        " WHERE e.stream_id = %s",
+        [run.run_id],
     )
     recorded = {"created": 0, "updated": 0, "skipped": 0} | {row["operation"]: row["n"] for row in counted}
     found = [
@@ -88,7 +129,8 @@ def details(run: RunRow) -> Details:
         )
         for row in missing
     ]
-    return Details(run, dict(started[0]), recorded, found)
+    said_later = corrections(run.database, [row["position"] for row in corrected])
+    return Details(run, dict(started[0]), recorded, found, said_later)
 
 
 def summary(run: RunRow) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -1,10 +1,10 @@
 """What there is to erase, what was erased, and what else may hold the same data."""
 
 from audit_ledger.errors import Erased, UnknownPayload, UnknownRecord
-from audit_ledger.store.database import Database
+from audit_ledger.store.database import Reader
 
 
-def body_of_payload(database: Database, payload_id: int) -> str:
+def body_of_payload(database: Reader, payload_id: int) -> str:
     """The commitment of the body of a payload.
 
     Raises:
@@ -30,7 +30,7 @@ def unknown_payload(payload_id: int | None) -> UnknownPayload:
     )
 
 
-def bodies_of_record(database: Database, record_type: str, record_id: str) -> list[str]:
+def bodies_of_record(database: Reader, record_type: str, record_id: str) -> list[str]:
     """The commitments of all contents of a record whose bytes are there, oldest first.
 
     Raises:
@@ -55,7 +55,7 @@ def bodies_of_record(database: Database, record_type: str, record_id: str) -> li
     return there
 
 
-def erased(database: Database, commitment: str, subject: str) -> Erased:
+def erased(database: Reader, commitment: str, subject: str) -> Erased:
     """The error that says by whom, when and why a body was erased."""
     rows = database.query(
         "SELECT payload -> 'erased' AS erased FROM erased_bodies WHERE commitment = %s", [commitment]
@@ -68,7 +68,7 @@ def erased(database: Database, commitment: str, subject: str) -> Erased:
     )
 
 
-def payloads_beside(database: Database, record_type: str, record_id: str) -> list[int]:
+def payloads_beside(database: Reader, record_type: str, record_id: str) -> list[int]:
     """The ids of the API responses, not erased, of those runs that brought a record's contents."""
     rows = database.query(
         "SELECT DISTINCT p.id"

@@ -9,7 +9,7 @@ from uuid import UUID
 from audit_ledger.errors import InvalidValue, UnknownHold, UnknownRecord
 from audit_ledger.reading.erasures import unknown_payload
 from audit_ledger.reading.runs import find_run
-from audit_ledger.store.database import Database
+from audit_ledger.store.database import Reader
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Hold:
         return f"run {self.run_id}"
 
 
-def holds(database: Database, *, released: bool = False) -> list[Hold]:
+def holds(database: Reader, *, released: bool = False) -> list[Hold]:
     """The holds in force, newest first; with `released`, those that were released as well."""
     rows = database.query(
         "SELECT h.hold_id, h.by, h.reason, h.payload_id, h.record_type, h.record_id, h.run_id, h.created_at,"
@@ -66,7 +66,7 @@ def holds(database: Database, *, released: bool = False) -> list[Hold]:
     return [Hold(**row) for row in rows]
 
 
-def find_hold(database: Database, hold_id: UUID | str) -> Hold:
+def find_hold(database: Reader, hold_id: UUID | str) -> Hold:
     """The hold in force of that id, or of the id that begins so.
 
     Raises:
@@ -95,7 +95,7 @@ def find_hold(database: Database, hold_id: UUID | str) -> Hold:
 
 
 def hold_scope(
-    database: Database,
+    database: Reader,
     payload: int | None,
     record: tuple[str, str | int | UUID] | None,
     run: UUID | str | None,
@@ -144,7 +144,7 @@ class Retention:
     created_at: datetime | None = None
 
 
-def retention(database: Database) -> Retention:
+def retention(database: Reader) -> Retention:
     """How long bodies are kept."""
     rows = database.query(
         "SELECT days, by, reason, created_at FROM retention_changes ORDER BY id DESC LIMIT 1"

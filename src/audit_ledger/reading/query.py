@@ -2,29 +2,31 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, LiteralString, Self, TypeVar
 
 from psycopg import sql
 
 from audit_ledger.errors import InvalidValue
-from audit_ledger.store.database import Database
+from audit_ledger.store.database import Reader
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Query(Generic[T]):
-    """Rows of one read model, newest first unless ordered otherwise.
+    """Rows of one read model, or of what SQL makes of several, newest first unless ordered otherwise.
 
-    Each scope returns a narrower query; iterating, `all`, `first` and `count` ask the database.
+    Each scope returns a narrower query; iterating, `all`, `first` and `count` ask the database. `bound` are
+    parameters of the relation itself, `%(name)s` in `table`.
     """
 
-    database: Database = field(repr=False)
+    database: Reader = field(repr=False)
     conditions: tuple[tuple[str, dict[str, Any]], ...] = ()
     order: tuple[str, bool] = ("id", True)
     most: int | None = None
+    bound: dict[str, Any] = field(default_factory=dict)
 
-    table: ClassVar[str]
+    table: ClassVar[LiteralString]
     columns: ClassVar[tuple[str, ...]]
 
     def where(self, condition: str, **params: Any) -> Self:
@@ -53,10 +55,11 @@ class Query(Generic[T]):
 
     def all(self) -> list[T]:
         """The rows."""
-        return [
-            self.make(row)
-            for row in self._rows(sql.SQL(", ").join(map(sql.Identifier, self.columns)), ordered=True)
-        ]
+        return [self.make(row) for row in self.rows()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows as the database has them, by column."""
+        return self._ask(*self._statement(self._columns, ordered=True))
 
     def first(self) -> T | None:
         """The first row, or None."""
@@ -64,7 +67,26 @@ class Query(Generic[T]):
 
     def count(self) -> int:
         """How many rows there are; a limit does not count."""
-        return int(self._rows(sql.SQL("count(*) AS n"), ordered=False)[0]["n"])
+        return int(self._ask(*self._statement(sql.SQL("count(*) AS n"), ordered=False))[0]["n"])
+
+    def export(self, form: str) -> Iterator[bytes]:
+        """The rows as they come from the database, however many.
+
+        Args:
+            form: "csv" (RFC 4180, with the columns' names), or "json", one object a line.
+        """
+        statement, params = self._statement(self._columns, ordered=True)
+        given = sql.SQL(statement.as_string().replace("%%", "%")) if not params else _with(statement, params)
+        if form == "csv":
+            yield from self.database.export(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(given))
+            return
+        # One column of JSON text. COPY's own text form escapes backslashes; as CSV with control characters
+        # for delimiter and quote, which JSON text never holds, it is sent as it is.
+        copy = sql.SQL(
+            "COPY (SELECT row_to_json(t) FROM ({}) t) TO STDOUT"
+            " (FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01')"
+        )
+        yield from self.database.export(copy.format(given))
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.all())
@@ -73,9 +95,16 @@ class Query(Generic[T]):
         """A row of the table as what the query yields."""
         raise NotImplementedError  # abstract: each query makes its own
 
-    def _rows(self, what: sql.Composable, *, ordered: bool) -> list[dict[str, Any]]:
-        parts: list[sql.Composable] = [sql.SQL("SELECT {} FROM {}").format(what, sql.Identifier(self.table))]
-        params: dict[str, Any] = {}
+    @property
+    def _columns(self) -> sql.Composable:
+        return sql.SQL(", ").join(map(sql.Identifier, self.columns))
+
+    def _ask(self, statement: sql.Composed, params: dict[str, Any]) -> list[dict[str, Any]]:
+        return self.database.query(statement, params)
+
+    def _statement(self, what: sql.Composable, *, ordered: bool) -> tuple[sql.Composed, dict[str, Any]]:
+        parts: list[sql.Composable] = [sql.SQL("SELECT {} FROM {}").format(what, sql.SQL(self.table))]
+        params: dict[str, Any] = dict(self.bound)
         for number, (condition, given) in enumerate(self.conditions):
             # Two scopes may name a parameter alike: each gets its own.
             names = {name: f"%({name}_{number})s" for name in given}
@@ -85,8 +114,14 @@ class Query(Generic[T]):
             column, descending = self.order
             direction = "DESC" if descending else "ASC"
             parts.append(sql.SQL("ORDER BY {} " + direction).format(sql.Identifier(column)))
-            if column != "id":
+            if column != "id" and "id" in self.columns:
                 parts.append(sql.SQL(f", id {direction}"))
         if ordered and self.most is not None:
             parts.append(sql.SQL("LIMIT {}").format(sql.Literal(self.most)))
-        return self.database.query(sql.SQL(" ").join(parts), params)
+        return sql.SQL(" ").join(parts), params
+
+
+def _with(statement: sql.Composed, params: dict[str, Any]) -> sql.SQL:
+    """A statement with its parameters in it, since COPY takes none."""
+    text = statement.as_string()
+    return sql.SQL(text % {name: sql.Literal(value).as_string() for name, value in params.items()})

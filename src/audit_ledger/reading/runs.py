@@ -9,7 +9,7 @@ from uuid import UUID
 from audit_ledger.errors import AmbiguousRun, InvalidValue, UnknownRun
 from audit_ledger.reading.query import Query
 from audit_ledger.reading.when import since
-from audit_ledger.store.database import Database
+from audit_ledger.store.database import Reader
 
 Status = Literal["running", "completed", "failed"]
 
@@ -36,7 +36,7 @@ class RunRow:
     error_details: dict[str, Any] | None
     created_at: datetime
     updated_at: datetime
-    database: Database = field(repr=False, compare=False)
+    database: Reader = field(repr=False, compare=False)
 
     @property
     def success(self) -> bool:
@@ -68,7 +68,7 @@ class RunRecordRow:
     data_ingestion_run_id: int
     record_type: str
     record_id: str
-    operation: Literal["created", "updated", "skipped"]
+    operation: Literal["created", "updated", "skipped", "withdrawn"]
     created_at: datetime
     updated_at: datetime
 
@@ -151,11 +151,11 @@ class Runs(Query[RunRow]):
 
     def started_since(self, when: datetime | timedelta | str) -> "Runs":
         """Started at or after an instant (with a time zone), or within a span until now ("24h")."""
-        return self.where("started_at >= {when}", when=since(when))
+        return self.where("started_at >= {when}", when=since(when, now=self.database.now))
 
     def completed_since(self, when: datetime | timedelta | str) -> "Runs":
         """Completed at or after an instant (with a time zone), or within a span until now ("24h")."""
-        return self.where("completed_at >= {when}", when=since(when))
+        return self.where("completed_at >= {when}", when=since(when, now=self.database.now))
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,10 @@ class RunRecords(Query[RunRecordRow]):
     def skipped(self) -> "RunRecords":
         """Those that the run found unchanged."""
         return self.where("operation = 'skipped'")
+
+    def withdrawn(self) -> "RunRecords":
+        """Those that the run found to be no longer at their source."""
+        return self.where("operation = 'withdrawn'")
 
     def of_type(self, record_type: str) -> "RunRecords":
         """Of one kind."""
@@ -206,7 +210,7 @@ class ApiCalls(Query[ApiCallRow]):
         return self.where("http_status_code >= 400 OR http_status_code IS NULL")
 
 
-def find_run(database: Database, run_id: UUID | str) -> RunRow:
+def find_run(database: Reader, run_id: UUID | str) -> RunRow:
     """The run of that id, or of the id that begins so.
 
     Raises:
@@ -237,7 +241,7 @@ class Touch:
 
     record_type: str
     record_id: str
-    operation: Literal["created", "updated", "skipped"]
+    operation: Literal["created", "updated", "skipped", "withdrawn"]
     run_id: UUID
     task_name: str
     data_source: str
@@ -247,14 +251,26 @@ class Touch:
     id: int
 
 
-def provenance(database: Database, record_type: str, record_id: str | int | UUID) -> list[Touch]:
-    """Which runs touched a record, when and how, newest first. `created_at` is when that was recorded."""
-    rows = database.query(
-        "SELECT t.record_type, t.record_id, t.operation, r.run_id, r.task_name, r.data_source, r.status,"
-        "       r.started_at, t.created_at, t.id"
-        "  FROM data_ingestion_run_records t"
-        "  JOIN data_ingestion_runs r ON r.id = t.data_ingestion_run_id"
-        " WHERE t.record_type = %s AND t.record_id = %s ORDER BY t.id DESC",
-        [record_type, str(record_id)],
+@dataclass(frozen=True)
+class Touches(Query[Touch]):
+    """Which runs touched records, newest first."""
+
+    table = (
+        "(SELECT t.record_type, t.record_id, t.operation, r.run_id, r.task_name, r.data_source, r.status,"
+        "        r.started_at, t.created_at, t.id"
+        "   FROM data_ingestion_run_records t"
+        "   JOIN data_ingestion_runs r ON r.id = t.data_ingestion_run_id) touches"
     )
-    return [Touch(**row) for row in rows]
+    columns = columns(Touch)
+
+    def make(self, row: dict[str, Any]) -> Touch:
+        """A touch."""
+        return Touch(**row)
+
+    def of(self, record_type: str, record_id: str | int | UUID) -> "Touches":
+        """Of one record."""
+        return self.where(
+            "record_type = {record_type} AND record_id = {record_id}",
+            record_type=record_type,
+            record_id=str(record_id),
+        )

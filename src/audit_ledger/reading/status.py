@@ -6,7 +6,7 @@ from typing import Literal
 from uuid import UUID
 
 from audit_ledger.reading.runs import RunRow, Runs
-from audit_ledger.store.database import Database
+from audit_ledger.store.database import Database, Reader
 from audit_ledger.store.sql import projection_files
 
 
@@ -96,7 +96,7 @@ class Finding:
     detail: str
 
 
-def check(database: Database, since: datetime | timedelta | str) -> list[Finding]:
+def check(database: Reader, since: datetime | timedelta | str) -> list[Finding]:
     """What is not well among the runs that started since then, newest first."""
     findings: list[Finding] = []
     runs = Runs(database).started_since(since)

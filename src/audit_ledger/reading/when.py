@@ -9,7 +9,7 @@ SPAN = re.compile(r"^(\d{1,6})\s*(s|m|h|d|w)$")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def since(when: datetime | timedelta | str, field: str = "since") -> datetime:
+def since(when: datetime | timedelta | str, field: str = "since", *, now: datetime | None = None) -> datetime:
     """The instant that is meant, in UTC: one with a time zone, a span before now, or either as text.
 
     Text is a span such as "24h", "90m", "7d", "2w", or RFC 3339 / ISO 8601 with an offset.
@@ -27,7 +27,7 @@ def since(when: datetime | timedelta | str, field: str = "since") -> datetime:
                 else datetime.fromisoformat(when.strip())
             )
         if isinstance(when, timedelta):
-            return datetime.now(UTC) - when
+            return (now or datetime.now(UTC)) - when
         if when.tzinfo is not None:
             return when.astimezone(UTC)
     except (ValueError, OverflowError) as error:

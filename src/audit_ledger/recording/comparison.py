@@ -12,13 +12,18 @@ from dataclasses import dataclass
 
 from audit_ledger.errors import LedgerError
 from audit_ledger.events import Operation, RecordIngested
-from audit_ledger.store.bodies import Body, Latest, latest
+from audit_ledger.store import projections
+from audit_ledger.store.bodies import Body, Latest, latest, there
 from audit_ledger.store.database import Database, translated
 
 log = logging.getLogger("audit_ledger")
 
 REMEMBERED = 10_000
 """Records whose content a run remembers itself, before the read models know it."""
+
+
+WITHDRAWN = b""
+"""In place of the digest of a content: the record is no more."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,28 @@ class Comparison:
         with self._lock:
             return [self._tell(event, body, known) for event, body in batch]
 
+    def withdraw(self, record_type: str, record_id: str) -> None:
+        """Take note that a record is no more: what brings it back creates it."""
+        with self._lock:
+            self._remember((record_type, record_id), WITHDRAWN)
+
+    def there(self, record_type: str, upto: int) -> set[str] | None:
+        """The ids of all records of a kind that are not withdrawn; None when the database could not be asked.
+
+        Args:
+            record_type: The kind.
+            upto: The position that the read models are brought up to first.
+        """
+        try:
+            with translated(self._database):
+                for attempt in self._database.attempts():
+                    with attempt:
+                        projections.update(self._database, upto=upto)
+                        return there(self._database, record_type)
+        except LedgerError as error:
+            log.warning("it cannot be said for now which records are no more: %s", error)
+        return None
+
     def _known(self, events: Sequence[RecordIngested]) -> dict[str, Latest] | None:
         """What is on record of those records; None when the database could not be asked."""
         try:
@@ -67,16 +94,20 @@ class Comparison:
     def _tell(self, event: RecordIngested, body: Body, known: dict[str, Latest] | None) -> Told:
         key = (event.record_type, event.record_id)
         mine = self._recent.pop(key, None)
-        self._recent[key] = body.sha256
-        if len(self._recent) > REMEMBERED:
-            self._recent.popitem(last=False)
+        self._remember(key, body.sha256)
         if mine is not None:
-            return Told("skipped" if mine == body.sha256 else "updated")
+            return Told("skipped" if mine == body.sha256 else "created" if mine == WITHDRAWN else "updated")
         if known is None:
             return Told(None)
-        there = known.get(event.record_id)
-        if there is None:
+        latest_known = known.get(event.record_id)
+        if latest_known is None or latest_known.withdrawn:
             return Told("created")
-        if there.sha256 == body.sha256:
-            return Told("skipped", there.commitment)
+        if latest_known.sha256 == body.sha256:
+            return Told("skipped", latest_known.commitment)
         return Told("updated")
+
+    def _remember(self, key: tuple[str, str], content: bytes) -> None:
+        self._recent[key] = content
+        self._recent.move_to_end(key)
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)

@@ -1,6 +1,6 @@
 """Erasing: the events that say so first, then, in the same transaction, the bytes.
 
-What forbids it is decided by the database (schema/0005_erasure.sql), under locks that keep everybody from
+What forbids it is decided by the database (schema/0006_erasure.sql), under locks that keep everybody from
 referring to the bodies meanwhile. The log is read for referring events before anything is locked.
 """
 

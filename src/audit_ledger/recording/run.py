@@ -15,13 +15,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
 from audit_ledger.errors import InvalidValue, LedgerError, RunEnded
 from audit_ledger.events import (
     Operation,
     RecordIngested,
+    RecordWithdrawn,
     RunCompleted,
     RunFailed,
 )
@@ -216,6 +217,58 @@ class Run:
                     self._outbox.add(Pending(event, {"content": body}))
                 else:
                     self._outbox.add(Pending(event.model_copy(update={"content": answer.commitment})))
+        return result
+
+    def withdraw(self, record_type: str, record_id: str | int | UUID) -> None:
+        """Say that a record is no longer at its source: it ends here, and what it was stays on record.
+
+        Raises:
+            InvalidValue: an argument cannot be recorded; the error names it.
+            RunEnded: the run is over.
+        """
+        self._check_open()
+        event = RecordWithdrawn.of(occurred_at=self.now, record_id=record_id, record_type=record_type)
+        self._comparison.withdraw(record_type, event.record_id)
+        self._outbox.add(Pending(event))
+
+    def ingest_snapshot(
+        self,
+        record_type: str,
+        records: Mapping[Any, object] | Iterable[tuple[str | int | UUID, object]],
+        *,
+        allow_empty: bool = False,
+    ) -> dict[str, Operation | Literal["withdrawn"] | None]:
+        """Hand over all the records of a kind that there are: those that are missing are withdrawn.
+
+        For sources that send everything each time. When the database is away, what is missing cannot be
+        known: nothing is withdrawn then, and the next snapshot finds it.
+
+        Args:
+            record_type: Kind of record. The snapshot is of all of it, whichever run or source brought it.
+            records: Contents by id, or pairs of id and content.
+            allow_empty: Whether a snapshot without any record may withdraw all of them.
+
+        Returns:
+            What `ingest` returns, by id as text, and "withdrawn" for those that were missing.
+
+        Raises:
+            InvalidValue: an argument cannot be recorded, or the snapshot is empty and records are on record.
+            RunEnded: the run is over.
+        """
+        self.flush()
+        known = self._comparison.there(record_type, self._outbox.position)
+        result: dict[str, Operation | Literal["withdrawn"] | None] = {}
+        result.update(self.ingest_many(record_type, records))
+        if known and not result and not allow_empty:
+            raise InvalidValue(
+                "the snapshot",
+                expected=f"records of {record_type}, as long as any are on record",
+                actual=f"none; {len(known):,} are on record",
+                remedy="if it is true that there are none: allow_empty=True",
+            )
+        for gone in sorted((known or set()) - result.keys()):
+            self.withdraw(record_type, gone)
+            result[gone] = "withdrawn"
         return result
 
     def api_call(

@@ -103,23 +103,38 @@ def put(conn: Connection[DictRow], bodies: Sequence[Body | Unkept]) -> list[str]
 
 @dataclass(frozen=True)
 class Latest:
-    """The latest content of a record: its commitment and, unless erased, its SHA-256."""
+    """The latest content of a record: its commitment, its SHA-256 unless erased; or that it was withdrawn."""
 
     commitment: str | None
     sha256: bytes | None
+    withdrawn: bool
 
 
 def latest(database: Database, record_type: str, record_ids: Sequence[str]) -> dict[str, Latest]:
     """The latest known contents of records, by id, in one round trip; unknown records are absent."""
     with database.get_connection() as conn:
         rows = conn.execute(
-            "SELECT g.record_id, v.content, b.sha256"
+            "SELECT g.record_id, v.content, b.sha256, v.operation = 'withdrawn' AS withdrawn"
             "  FROM unnest(%b::text[]) AS g(record_id)"
-            " CROSS JOIN LATERAL (SELECT content FROM record_versions v"
+            " CROSS JOIN LATERAL (SELECT content, operation FROM record_versions v"
             "        WHERE v.record_type = %b AND v.record_id = g.record_id"
             "        ORDER BY v.record_type DESC, v.record_id DESC, v.id DESC LIMIT 1) v"
             "  LEFT JOIN bodies b ON b.commitment = v.content",
             [list(record_ids), record_type],
             prepare=True,
         ).fetchall()
-    return {row["record_id"]: Latest(row["content"], row["sha256"] and bytes(row["sha256"])) for row in rows}
+    return {
+        row["record_id"]: Latest(row["content"], row["sha256"] and bytes(row["sha256"]), row["withdrawn"])
+        for row in rows
+    }
+
+
+def there(database: Database, record_type: str) -> set[str]:
+    """The ids of all records of a kind that are not withdrawn, as far as the read models are."""
+    with database.get_connection() as conn:
+        rows = conn.execute(
+            "SELECT record_id FROM record_versions"
+            " WHERE record_type = %b AND to_position IS NULL AND operation <> 'withdrawn'",
+            [record_type],
+        ).fetchall()
+    return {row["record_id"] for row in rows}

@@ -7,6 +7,8 @@ connects through it finds the read models first and the event store second on it
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Protocol
 
 import eventsourcing.persistence as es
 import psycopg
@@ -15,15 +17,18 @@ from eventsourcing.postgres import ConnectionPool, PostgresDatastore
 from psycopg import Connection, sql
 from psycopg.abc import Params
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import Diagnostic
 from psycopg.rows import DictRow, dict_row
 
 from audit_ledger.errors import (
     AppendRefused,
+    BeforeBeginning,
     Erased,
     Held,
     InvalidValue,
     LedgerBusy,
     LedgerError,
+    ReadModelsBehind,
     RetentionNotOver,
     Unreachable,
     VersionConflict,
@@ -50,6 +55,23 @@ def is_lost(error: BaseException) -> bool:
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
     code = getattr(cause, "sqlstate", None)
     return code is None or code.startswith(("08", "57P0")) or code == "53300"
+
+
+Statement = str | sql.SQL | sql.Composed
+
+
+class Reader(Protocol):
+    """What questions are put to: a ledger as it is now, or as it was."""
+
+    @property
+    def now(self) -> datetime:
+        """The instant that spans such as "24h" end at."""
+
+    def query(self, statement: Statement, params: Params | None = None) -> list[DictRow]:
+        """The rows of a reading statement."""
+
+    def export(self, statement: sql.Composed) -> Iterator[bytes]:
+        """What COPY … TO STDOUT sends, as it comes."""
 
 
 class Database(PostgresDatastore):
@@ -111,26 +133,37 @@ class Database(PostgresDatastore):
             reraise=True,
         )
 
-    def query(self, statement: str | sql.SQL | sql.Composed, params: Params | None = None) -> list[DictRow]:
+    @property
+    def now(self) -> datetime:
+        """This moment."""
+        return datetime.now(UTC)
+
+    def query(self, statement: Statement, params: Params | None = None) -> list[DictRow]:
         """The rows of a reading statement; a connection that was lost meanwhile is replaced.
 
         Raises:
             InvalidValue: a parameter is nothing that a database can hold.
             LedgerError: the database refused, or does not answer.
         """
-        try:
-            with translated(self):
-                for attempt in self.attempts():
-                    with attempt, self.get_connection() as conn:
-                        return conn.execute(statement, params).fetchall()
-        except (UnicodeEncodeError, es.DataError) as error:
-            raise InvalidValue(
-                "the question", expected="values that the database can hold", actual=str(error).strip()
-            ) from error
+        with questioned(self):
+            for attempt in self.attempts():
+                with attempt, self.get_connection() as conn:
+                    return conn.execute(statement, params).fetchall()
         raise AssertionError  # an attempt returns or raises
+
+    def export(self, statement: sql.Composed) -> Iterator[bytes]:
+        """What COPY … TO STDOUT sends, as it comes."""
+        with questioned(self), self.get_connection() as conn, conn.cursor().copy(statement) as copy:
+            for data in copy:
+                yield bytes(data)
 
     def _configure(self, conn: Connection[DictRow]) -> None:
         configure(conn, self.name, self.settings)
+
+
+def as_of_schema(name: str) -> str:
+    """The schema of questions as of an instant: `as_of` for the ledger that bears the default name."""
+    return "as_of" if name == "ledger" else f"{name}_as_of"
 
 
 def conninfo(url: str, settings: Settings) -> str:
@@ -203,12 +236,32 @@ def translated(database: Database) -> Iterator[None]:
         raise ours from error
 
 
+@contextmanager
+def questioned(database: Database) -> Iterator[None]:
+    """The same for questions, whose parameters may be anything.
+
+    Raises:
+        InvalidValue: a parameter is nothing that a database can hold.
+    """
+    try:
+        with translated(database):
+            yield
+    except (UnicodeEncodeError, es.DataError, psycopg.DataError) as error:
+        raise InvalidValue(
+            "the question", expected="values that the database can hold", actual=str(error).strip()
+        ) from error
+
+
 def translate(database: Database, error: BaseException) -> LedgerError | None:
     """The error of ours that a database error means; None where it means none."""
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
     code = getattr(cause, "sqlstate", None) or ""
     diag = getattr(cause, "diag", None)
     message = getattr(diag, "message_primary", None) or str(error)
+    if code == "AL010":
+        return InvalidValue(
+            "as of", expected=AN_INSTANT, actual=_told(message, diag), remedy=diag and diag.message_hint
+        )
     if code.startswith("AL"):
         kind, expected = REFUSALS.get(code, (AppendRefused, None))
         return kind(
@@ -247,11 +300,22 @@ def translate(database: Database, error: BaseException) -> LedgerError | None:
     return None
 
 
+AN_INSTANT = "an instant or a date with its time zone, a position, or run RUN_ID"
+"""What a question can be asked as of."""
+
+
+def _told(message: str, diag: Diagnostic | None) -> str:
+    detail = diag and diag.message_detail
+    return f"{detail}: {message}" if detail else message
+
+
 REFUSALS: dict[str, tuple[type[LedgerError], str | None]] = {
     "AL005": (WrongRole, "a member of {name}_officer"),
     "AL007": (Held, "no hold in force on any event that refers to the body"),
     "AL008": (RetentionNotOver, "the retention to be over for every event that refers to the body"),
     "AL009": (Erased, "a body whose bytes are there"),
+    "AL011": (BeforeBeginning, None),
+    "AL012": (ReadModelsBehind, None),
 }
 """What SQLSTATEs of ours are, and what would have been right; any other is an append refused."""
 

@@ -1,12 +1,13 @@
 """`init`: make a ledger in a database, or bring one up to this software; `check`: is it fit for use?
 
-A ledger NAME is two schemas, NAME (events, bodies) and NAME_read (read models), and five roles:
-NAME_owner, who migrates; NAME_projector, who owns the read models; NAME_writer, NAME_reader and
-NAME_officer, a writer who may also erase, hold and set the retention: the three that people and scripts
-connect as, or are members of.
+A ledger NAME is three schemas, NAME (events, bodies), NAME_read (read models) and NAME_as_of (the same as of
+an instant; `as_of` for the ledger that bears the default name), and five roles: NAME_owner, who migrates;
+NAME_projector, who owns the read models; NAME_writer, NAME_reader and NAME_officer, a writer who may also
+erase, hold and set the retention: the three that people and scripts connect as, or are members of.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 
 from audit_ledger.errors import NotInitialised, SchemaMismatch, WrongRole
+from audit_ledger.store.database import as_of_schema
 from audit_ledger.store.sql import SqlFile, projection_files, schema_files
 from audit_ledger.version import VERSION
 
@@ -224,7 +226,11 @@ def _make_roles(cursor: Cursor, name: str, done: list[str]) -> None:
 
 
 def _make_schemas(cursor: Cursor, name: str, done: list[str]) -> None:
-    for schema, owner in [(name, "owner"), (f"{name}_read", "projector")]:
+    for schema, owner in [
+        (name, "owner"),
+        (f"{name}_read", "projector"),
+        (as_of_schema(name), "projector"),
+    ]:
         if cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema]).fetchone():
             continue
         for statement in SCHEMA:
@@ -269,9 +275,9 @@ def _migrate(cursor: Cursor, name: str, done: list[str]) -> None:
                     remedy="install the audit-ledger that made the ledger, or a newer release",
                 )
             continue
-        _act_as(cursor, name, file.header.get("run as", "owner"))
+        act_as(cursor, name, file.header.get("run as", "owner"), as_of="in" in file.header)
         cursor.execute(file.text.encode(), prepare=False)
-        _act_as(cursor, name, "owner")
+        act_as(cursor, name, "owner")
         cursor.execute(
             sql.SQL("INSERT INTO {} (number, file, sha256, software_version) VALUES (%s, %s, %s, %s)").format(
                 migrations
@@ -282,17 +288,14 @@ def _migrate(cursor: Cursor, name: str, done: list[str]) -> None:
 
 
 def _install_projections(cursor: Cursor, name: str, done: list[str]) -> None:
-    _act_as(cursor, name, "projector")
+    act_as(cursor, name, "projector")
     there = {row["projection"] for row in cursor.execute("SELECT projection FROM progress").fetchall()}
-    for ordinal, file in enumerate(projection_files()):
-        if file.name not in there:
-            install_projection(cursor, file, ordinal)
-            cursor.execute(
-                sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(
-                    sql.Identifier(f"{name}_read"), sql.Identifier(f"{name}_reader")
-                )
-            )
-            done.append(f"installed read model {file.name}")
+    new = [(ordinal, file) for ordinal, file in enumerate(projection_files()) if file.name not in there]
+    for ordinal, file in new:
+        install_projection(cursor, file, ordinal)
+        done.append(f"installed read model {file.name}")
+    if new:
+        install_views(cursor, name, [file for _, file in new])
 
 
 def install_projection(cursor: Cursor, file: SqlFile, ordinal: int) -> None:
@@ -306,19 +309,73 @@ def install_projection(cursor: Cursor, file: SqlFile, ordinal: int) -> None:
         body = re.sub(r":(after|upto)\b", r"\1_position", file.blocks[stage])
         cursor.execute(
             sql.SQL(
-                "CREATE FUNCTION {}(after_position bigint, upto_position bigint) RETURNS void"
+                "CREATE OR REPLACE FUNCTION {}(after_position bigint, upto_position bigint) RETURNS void"
                 " LANGUAGE plpgsql AS {}"
             ).format(sql.Identifier(f"{stage}_{file.name}"), sql.Literal(f"BEGIN\n{body}END"))
         )
     cursor.execute(
-        "INSERT INTO progress (projection, ordinal, stages, sha256) VALUES (%s, %s, %s, %s)",
-        [file.name, ordinal, stages, file.sha256],
+        "INSERT INTO progress (projection, ordinal, stages, types, sha256) VALUES (%s, %s, %s, %s, %s)",
+        [file.name, ordinal, stages, file.types, file.sha256],
     )
 
 
-def _act_as(cursor: Cursor, name: str, role: str) -> None:
-    """Become the owner or the projector, whose search path finds their own schema first."""
+def install_views(cursor: Cursor, name: str, files: Sequence[SqlFile]) -> None:
+    """Make the views of read models: those over live tables, and all of them as of an instant.
+
+    The same statements make `records` and its like twice: the search path says over which tables.
+    """
+    act_as(cursor, name, "projector")
+    _execute_blocks(cursor, files, "views")
+    act_as(cursor, name, "projector", as_of=True)
+    _execute_blocks(cursor, files, "as_of")
+    _execute_blocks(cursor, files, "views")
+    cursor.execute(COMMENTS)
+    for schema in (f"{name}_read", as_of_schema(name)):
+        cursor.execute(
+            sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(
+                sql.Identifier(schema), sql.Identifier(f"{name}_reader")
+            )
+        )
+    act_as(cursor, name, "projector")
+
+
+def _execute_blocks(cursor: Cursor, files: Sequence[SqlFile], block: str) -> None:
+    for file in files:
+        if block in file.blocks:
+            cursor.execute(file.blocks[block].encode(), prepare=False)
+
+
+COMMENTS = b"""
+DO $$
+DECLARE
+    live text := (current_schemas(false))[2];
+    said record;
+BEGIN
+    FOR said IN
+        SELECT v.relname, a.attname, d.description
+          FROM pg_class v
+          JOIN pg_class t ON t.relname = v.relname AND t.relnamespace = live::regnamespace
+          JOIN pg_description d ON d.objoid = t.oid AND d.classoid = 'pg_class'::regclass
+          LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.objsubid AND d.objsubid > 0
+         WHERE v.relnamespace = current_schema()::regnamespace AND v.relkind = 'v'
+    LOOP
+        IF said.attname IS NULL THEN
+            EXECUTE format('COMMENT ON VIEW %I IS %L', said.relname,
+                           said.description || ' As of audit_ledger.as_of.');
+        ELSE
+            EXECUTE format('COMMENT ON COLUMN %I.%I IS %L', said.relname, said.attname, said.description);
+        END IF;
+    END LOOP;
+END
+$$
+"""
+"""Say of the views of the first schema of the search path what is said of their likes in the second."""
+
+
+def act_as(cursor: Cursor, name: str, role: str, *, as_of: bool = False) -> None:
+    """Become the owner or the projector, whose search path finds their own schema first, or that of as_of."""
     path = [name] if role == "owner" else [f"{name}_read", name]
+    path = [as_of_schema(name), *path] if as_of else path
     cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(f"{name}_{role}")))
     cursor.execute(
         sql.SQL("SET LOCAL search_path = {}").format(

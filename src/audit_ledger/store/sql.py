@@ -1,8 +1,9 @@
 """The SQL files of schema/ and projections/: found, read, and taken apart into named blocks.
 
-A file is a header comment, then blocks that each begin with `-- name: NAME`. The header may hold
-`-- run as: ROLE` (schema files; the owner otherwise) and `-- after: NAME, …` (projections: those
-that must have folded a range before this one does).
+A file is a header comment, then blocks that each begin with `-- name: NAME`. The header of a schema file may
+hold `-- run as: ROLE` (the owner otherwise) and `-- in: as_of` (the schema of questions as of an instant; the
+role's own otherwise); that of a projection `-- of: TYPE, …` (the types of events that it folds; all of them
+otherwise) and `-- after: NAME, …` (those that must have folded a range before it does).
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 BLOCK = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
-HEADER = re.compile(r"^-- (run as|after): *(.*)$", re.MULTILINE)
+HEADER = re.compile(r"^-- (run as|in|of|after): *(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,15 @@ class SqlFile:
     @property
     def after(self) -> list[str]:
         """The projections that come before this one."""
-        return [name for name in re.split(r"[,\s]+", self.header.get("after", "")) if name]
+        return self._listed("after")
+
+    @property
+    def types(self) -> list[str] | None:
+        """The types of events that a projection folds; None for all."""
+        return self._listed("of") or None
+
+    def _listed(self, key: str) -> list[str]:
+        return [name for name in re.split(r"[,\s]+", self.header.get(key, "")) if name]
 
 
 def folder(name: str) -> Traversable:

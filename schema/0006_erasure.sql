@@ -74,7 +74,7 @@ AS $$
     )
     SELECT e.position, e.recorded_at, e.run_id, e.record_type, e.record_id, NULL
       FROM found f
-      JOIN record_ingested e ON e.position = f.position
+      JOIN record_touched e ON e.position = f.position
      WHERE e.content = wanted
      UNION ALL
     SELECT e.position, e.recorded_at, e.run_id, NULL, NULL, e.endpoint

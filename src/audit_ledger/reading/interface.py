@@ -1,0 +1,111 @@
+"""What can be asked of a ledger: as it is now (Ledger), or as it was (AsOf). One interface for both."""
+
+from abc import ABC, abstractmethod
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from audit_ledger.reading import status as states
+from audit_ledger.reading.calls import Payload, payload
+from audit_ledger.reading.calls import calls as call_details
+from audit_ledger.reading.chain import Chain, chain
+from audit_ledger.reading.details import Correction, Details, corrections, details
+from audit_ledger.reading.holds import Hold, Retention, holds, retention
+from audit_ledger.reading.records import Records, Version, Versions
+from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, Touches, find_run
+
+if TYPE_CHECKING:
+    from audit_ledger.store.database import Reader
+
+
+class Reading(ABC):
+    """The questions."""
+
+    @property
+    @abstractmethod
+    def _reader(self) -> "Reader":
+        """What they are put to, fit to answer."""
+
+    @property
+    def runs(self) -> Runs:
+        """The runs on record, newest first; scopes narrow them down."""
+        return Runs(self._reader)
+
+    @property
+    def calls(self) -> ApiCalls:
+        """The API calls on record, newest first."""
+        return ApiCalls(self._reader)
+
+    @property
+    def touches(self) -> Touches:
+        """Which runs touched which records, newest first."""
+        return Touches(self._reader)
+
+    @property
+    def versions(self) -> Versions:
+        """All versions of all records, newest first."""
+        return Versions(self._reader)
+
+    def records(self, record_type: str) -> Records:
+        """The records of one kind that are not withdrawn, with their content, the newest content first."""
+        return Records(self._reader).of_type(record_type)
+
+    def history(self, record_type: str, record_id: str | int | UUID) -> list[Version]:
+        """What a record was, version by version, newest first; a withdrawal is one of them."""
+        return self.versions.of(record_type, record_id).all()
+
+    def provenance(self, record_type: str, record_id: str | int | UUID) -> list[Touch]:
+        """Which runs touched a record, when and how, newest first. `created_at` is when that was recorded."""
+        return self.touches.of(record_type, record_id).all()
+
+    def find_run(self, run_id: UUID | str) -> RunRow:
+        """The run of that id, or of the id that begins so.
+
+        Raises:
+            UnknownRun: there is none.
+            AmbiguousRun: there are several.
+        """
+        return find_run(self._reader, run_id)
+
+    def details(self, run_id: UUID | str) -> Details:
+        """All that is known of a run: how it was started, what it reached, what does not agree."""
+        return details(self.find_run(run_id))
+
+    def call_details(
+        self, run_id: UUID | str, *, failed: bool = False, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The API calls of a run, newest first, with all that their events say (reading.calls)."""
+        return call_details(self.find_run(run_id), failed=failed, limit=limit)
+
+    def payload(self, payload_id: int) -> Payload:
+        """A request or a response of an API call, with its bytes.
+
+        Raises:
+            UnknownPayload: there is no such payload.
+            Erased: its bytes are gone; says by whom, when and why.
+        """
+        return payload(self._reader, payload_id)
+
+    def corrections(self, position: int) -> list[Correction]:
+        """What was said later of the event at a position, oldest first."""
+        return corrections(self._reader, [position])
+
+    def chain(self, decision_id: str | int | UUID) -> Chain:
+        """From ingestion to execution: what a decision could know, what it used, and what was carried out.
+
+        Raises:
+            UnknownDecision: no decision of that id is on record.
+        """
+        return chain(self._reader, str(decision_id))
+
+    def check(self, since: datetime | timedelta | str = "24h") -> list[states.Finding]:
+        """What is not well among the runs since then: failed, not ended, empty, or none at all."""
+        return states.check(self._reader, since)
+
+    def holds(self, *, released: bool = False) -> list[Hold]:
+        """The holds in force, newest first; with `released`, those that were released as well."""
+        return holds(self._reader, released=released)
+
+    def retention(self) -> Retention:
+        """How long bodies are kept."""
+        return retention(self._reader)
