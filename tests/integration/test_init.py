@@ -114,6 +114,7 @@ def test_init_gives_a_ledger_from_before_there_were_officers_its_officer(
     with connect(server, empty_database) as conn:
         with monkeypatch.context() as before:
             before.setattr(migrations, "schema_files", lambda: schema_files()[:6])
+            before.setattr(migrations, "projection_files", list)
             init(conn, "elder")
         conn.execute("DROP OWNED BY elder_officer; DROP ROLE elder_officer")
         done = init(conn, "elder")
