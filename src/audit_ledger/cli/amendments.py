@@ -1,7 +1,8 @@
-"""The commands that bring a ledger on: close, resend, projections update."""
+"""The commands that bring a ledger on: close, correct, resend, projections update."""
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -35,6 +36,30 @@ def close(
     with ctx.obj.connect() as ledger:
         run = ledger.close_run(run_id, reason)
     typer.echo(f"closed run {run.run_id} as {run.status}")
+
+
+def correct(
+    ctx: typer.Context,
+    position: Annotated[int, typer.Argument(help="Position of the event that is wrong.", min=1)],
+    reason: Annotated[str, typer.Option(help="Why; it is in the log for ever: no personal data.")],
+    by: Annotated[str, typer.Option(help="Who says so; in the log for ever as well.")],
+    values: Annotated[
+        str | None, typer.Option(help="What is right, a JSON object by the names of what it replaces.")
+    ] = None,
+) -> None:
+    """Say that an event was wrong, and what is right. The event stays as it is; both are shown.
+
+    Example: audit-ledger correct 8702 --reason "the API sent cents" --by ada --values '{"amount": "12.50"}'
+    """
+    try:
+        right = None if values is None else json.loads(values)
+    except ValueError as error:
+        raise typer.BadParameter(f"--values is no JSON: {error}") from error
+    if right is not None and not isinstance(right, dict):
+        raise typer.BadParameter("--values takes a JSON object")
+    with ctx.obj.connect() as ledger:
+        own = ledger.correct(position, right, reason=reason, by=by)
+    typer.echo(f"position {position} is corrected by position {own}")
 
 
 def resend(

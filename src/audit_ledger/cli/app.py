@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 import audit_ledger
 from audit_ledger import cli
-from audit_ledger.cli import administration, amendments, calls, governance, questions
+from audit_ledger.cli import administration, amendments, calls, governance, questions, records
 from audit_ledger.cli.output import complain
 from audit_ledger.cli.place import Place
 from audit_ledger.errors import LedgerError
@@ -24,6 +24,7 @@ Settings also come from AUDIT_LEDGER_URL, AUDIT_LEDGER_HOME, AUDIT_LEDGER_NAME a
 
 Did it run?                  audit-ledger check --since 24h
 Where did this come from?    audit-ledger provenance QuiverTrade 12345
+What did we have then?       audit-ledger records QuiverTrade --as-of "2025-12-24 09:00 America/New_York"
 """
 EPILOG = "".join(inspect.cleandoc(cli.__doc__ or "").partition("Exit codes")[1:])
 
@@ -63,11 +64,15 @@ def _options(
         typer.Option(help="Folder of the embedded ledger, to be used whatever AUDIT_LEDGER_URL says."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the ledger; default: ledger.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="WHEN", help="Ask as of then; also after the command.")
+    ] = None,
+    final: Annotated[bool, typer.Option("--final", help="Make that answer final, by a heartbeat.")] = False,
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    ctx.obj = Place(url, home, name)
+    ctx.obj = Place(url, home, name, as_of, final)
 
 
 app = typer.Typer(
@@ -83,12 +88,17 @@ app = typer.Typer(
 app.command(rich_help_panel="Questions")(questions.runs)
 app.command(rich_help_panel="Questions")(questions.show)
 app.command(rich_help_panel="Questions")(questions.provenance)
+app.command(rich_help_panel="Questions")(records.records)
+app.command(rich_help_panel="Questions")(records.history)
+app.command(rich_help_panel="Questions")(records.diff)
+app.command(rich_help_panel="Questions")(records.chain)
 app.command(rich_help_panel="Questions")(calls.calls)
 app.command(rich_help_panel="Questions")(calls.payload)
 app.command(rich_help_panel="Questions")(questions.check)
 app.command(rich_help_panel="Questions")(questions.status)
 
 app.command(rich_help_panel="Amendments")(amendments.close)
+app.command(rich_help_panel="Amendments")(amendments.correct)
 app.command(rich_help_panel="Amendments")(amendments.resend)
 projections = typer.Typer(
     no_args_is_help=True, help="The read models: how far they are, and bringing them on."

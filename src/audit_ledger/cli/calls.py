@@ -9,9 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from audit_ledger import cli
-from audit_ledger.cli.output import Column, Json, complain, plain, print_json, print_pairs, print_table, warn
+from audit_ledger.cli.output import (
+    Column,
+    Form,
+    Format,
+    Json,
+    complain,
+    plain,
+    print_json,
+    print_pairs,
+    print_table,
+    warn,
+)
 from audit_ledger.cli.place import asking
-from audit_ledger.cli.questions import RUN_ID
+from audit_ledger.cli.questions import RUN_ID, AsOf, Final, export
 
 CALLS = (
     Column("id", "id"),
@@ -33,12 +44,19 @@ def calls(
     failed: Annotated[bool, typer.Option("--failed", help="Those only that failed.")] = False,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 100,
     as_json: Json = False,
+    form: Form = Format.table,
+    as_of: AsOf = None,
+    final: Final = False,
 ) -> None:
     """List the API calls of a run, newest first; `payload` shows what was sent and what came back.
 
     Example: audit-ledger calls 1f0c3a7e --failed
     """
     with asking(ctx) as ledger:
+        if form is not Format.table:
+            found = ledger.find_run(run_id).calls.limit(limit)
+            export(ledger, found.failed() if failed else found, form)
+            return
         rows = ledger.call_details(run_id, failed=failed, limit=limit)
     if as_json:
         print_json(rows)
@@ -64,6 +82,8 @@ def payload(
     payload_id: Annotated[int, typer.Argument(help="Id of the payload (api_payloads).", min=1)],
     raw: Annotated[bool, typer.Option("--raw", help="Print the very bytes, and nothing else.")] = False,
     as_json: Json = False,
+    as_of: AsOf = None,
+    final: Final = False,
 ) -> None:
     """Show what was sent to an API, or what came back. Of a captured request --raw is the HTTP message.
 

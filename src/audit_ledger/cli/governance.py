@@ -11,6 +11,7 @@ import typer
 from audit_ledger import cli
 from audit_ledger.cli.output import Column, Json, count, one_line, print_json, print_pairs, print_table, warn
 from audit_ledger.cli.place import Role, asking
+from audit_ledger.cli.questions import AsOf, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,6 +205,8 @@ def hold_list(
     ctx: typer.Context,
     everything: Annotated[bool, typer.Option("--all", help="Those that were released, too.")] = False,
     as_json: Json = False,
+    as_of: AsOf = None,
+    final: Final = False,
 ) -> None:
     """List the holds in force, newest first.
 
@@ -229,7 +232,9 @@ def retention(ctx: typer.Context) -> None:
         retention_show(ctx)
 
 
-def retention_show(ctx: typer.Context, as_json: Json = False) -> None:
+def retention_show(
+    ctx: typer.Context, as_json: Json = False, as_of: AsOf = None, final: Final = False
+) -> None:
     """Show how long bodies must be kept, and who decided it.
 
     Example: audit-ledger retention show

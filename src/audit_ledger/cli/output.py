@@ -9,12 +9,30 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
+
+class Format(StrEnum):
+    """How an answer is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+Form = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        help="table; json: an object of the answer's header and its rows; csv: the header in a first line"
+        " that begins with #, then RFC 4180. Rows are streamed, however many.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 ROOMY = 120
@@ -77,6 +95,24 @@ def print_json(value: object) -> None:
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(value, indent=2, ensure_ascii=not utf8, default=_encoded)
     typer.echo(text.translate(_ESCAPED))
+
+
+def print_export(header: Mapping[str, Any], rows: Iterable[bytes], form: Format) -> None:
+    """Print an answer for programs, with its header, as it comes from the database."""
+    out = sys.stdout.buffer
+    said = json.dumps(header, default=_encoded)
+    if form is Format.csv:
+        out.write(f"# {said}\n".encode())
+        for data in rows:
+            out.write(data)
+    else:
+        out.write(f'{{"answer": {said},\n"rows": ['.encode())
+        between = b"\n"
+        for data in rows:  # COPY sends a row at a time
+            out.write(between + data.rstrip(b"\n"))
+            between = b",\n"
+        out.write(b"\n]}\n")
+    out.flush()
 
 
 def _encoded(value: object) -> str:

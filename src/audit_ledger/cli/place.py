@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from urllib.parse import quote
 
 import typer
 
-from audit_ledger.cli.output import count, warn
+from audit_ledger.cli.output import Format, count, warn
 from audit_ledger.errors import UnknownRun
 
 if TYPE_CHECKING:
     from audit_ledger import Ledger
+    from audit_ledger.reading.interface import Reading
     from audit_ledger.settings import Settings
     from audit_ledger.store.server import EmbeddedServer
 
@@ -38,11 +40,15 @@ class Place:
         url: PostgreSQL URL.
         home: Folder of the embedded server; given here, it outranks a URL in the environment.
         name: The ledger's name.
+        as_of: As of when questions are asked; None for now.
+        final: Whether an answer that is not final yet is to be made so, by a heartbeat.
     """
 
     url: str | None = None
     home: Path | None = None
     name: str | None = None
+    as_of: str | None = None
+    final: bool = False
 
     @property
     def _url(self) -> str | None:
@@ -97,9 +103,19 @@ class Place:
 
 
 @contextmanager
-def asking(ctx: typer.Context) -> Iterator[Ledger]:
-    """The ledger, for a question; warns where the answer lacks events that were there before it."""
-    with ctx.obj.connect() as ledger:
+def asking(ctx: typer.Context) -> Iterator[Reading]:
+    """The ledger, for a question: as of when --as-of says, or as it is.
+
+    What it is as of is shown when the command is through: with an answer as of an instant always, with one of
+    now at a terminal. Warns where an answer of now lacks events that were there before it.
+    """
+    place: Place = ctx.obj
+    with place.connect() as ledger:
+        if place.as_of is not None:
+            then = ledger.as_of(place.as_of, final=place.final)
+            yield then
+            _show_at_end(ctx, str(then.header))
+            return
         head = ledger.status().position
         try:
             yield ledger
@@ -107,6 +123,16 @@ def asking(ctx: typer.Context) -> Iterator[Ledger]:
             _warn_of_lag(ledger, head)
             raise
         _warn_of_lag(ledger, head)
+        if sys.stdout.isatty() and (header := ledger.header) is not None:
+            _show_at_end(ctx, str(header))
+
+
+def _show_at_end(ctx: typer.Context, header: str) -> None:
+    """Show the header once the answer is printed: beside it, where a program may read it."""
+    if ctx.params.get("form", Format.table) != Format.table:
+        return  # it is in the answer itself
+    beside = bool(ctx.params.get("as_json") or ctx.params.get("raw"))
+    ctx.call_on_close(lambda: typer.echo(header, err=beside))
 
 
 def _warn_of_lag(ledger: Ledger, head: int) -> None:

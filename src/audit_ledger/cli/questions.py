@@ -1,19 +1,25 @@
 """The commands that ask: runs, show, provenance, check, status, projections status."""
 
+from __future__ import annotations
+
 import json
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from audit_ledger import cli
 from audit_ledger.cli.output import (
     Column,
+    Form,
+    Format,
     Json,
     count,
     instant,
     one_line,
+    print_export,
     print_json,
     print_pairs,
     print_table,
@@ -21,6 +27,34 @@ from audit_ledger.cli.output import (
 )
 from audit_ledger.cli.place import asking
 
+if TYPE_CHECKING:
+    from audit_ledger.reading.interface import Reading
+    from audit_ledger.reading.query import Query
+
+
+def _travel(ctx: typer.Context, as_of: str | None) -> str | None:
+    if as_of is not None:
+        ctx.obj = replace(ctx.obj, as_of=as_of)
+    return as_of
+
+
+def _finally(ctx: typer.Context, final: bool) -> bool:
+    if final:
+        ctx.obj = replace(ctx.obj, final=True)
+    return final
+
+
+AS_OF = (
+    'As of when: "2025-12-24 09:00 America/New_York", "2025-12-24T09:00:00-05:00", a date with a zone (the'
+    ' end of that day), a position, or "run RUN_ID".'
+)
+AsOf = Annotated[str | None, typer.Option("--as-of", metavar="WHEN", callback=_travel, help=AS_OF)]
+Final = Annotated[
+    bool,
+    typer.Option(
+        "--final", callback=_finally, help="With --as-of: record a heartbeat first, if that makes it final."
+    ),
+]
 RUN_ID = typer.Argument(help="Id of the run, or its first digits.", metavar="RUN_ID")
 SINCE = 'Span until now ("24h", "90m", "7d", "2w"), or instant with an offset ("2025-12-24T09:00:00-05:00").'
 
@@ -55,6 +89,9 @@ def runs(
     since: Annotated[str | None, typer.Option(help=f"Only started since. {SINCE}")] = None,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=1_000_000)] = 20,
     as_json: Json = False,
+    form: Form = Format.table,
+    as_of: AsOf = None,
+    final: Final = False,
 ) -> None:
     """List the runs, newest first.
 
@@ -72,6 +109,9 @@ def runs(
             query = query.with_status(status.value)
         if since is not None:
             query = query.started_since(since)
+        if form is not Format.table:
+            export(ledger, query, form)
+            return
         rows = [as_dict(run) for run in query]
     if as_json:
         print_json(rows)
@@ -82,7 +122,13 @@ def runs(
         warn("no runs" if (task, source, status, since) == (None,) * 4 else "no such runs")
 
 
-def show(ctx: typer.Context, run_id: Annotated[str, RUN_ID], as_json: Json = False) -> None:
+def show(
+    ctx: typer.Context,
+    run_id: Annotated[str, RUN_ID],
+    as_json: Json = False,
+    as_of: AsOf = None,
+    final: Final = False,
+) -> None:
     """Show all that is known of one run.
 
     Example: audit-ledger show 1f0c3a7e
@@ -102,6 +148,7 @@ def show(ctx: typer.Context, run_id: Annotated[str, RUN_ID], as_json: Json = Fal
                 "records": records,
                 "calls": calls,
                 "discrepancies": [asdict(found) for found in details.discrepancies],
+                "corrections": [asdict(found) for found in details.corrections],
             }
         )
         return
@@ -138,11 +185,29 @@ def show(ctx: typer.Context, run_id: Annotated[str, RUN_ID], as_json: Json = Fal
         print_table(records, [Column(key, key) for key in ("record_type", "operation", "records")])
     for found in details.discrepancies:
         typer.echo(f"\n❌ discrepancy ({found.kind}): {one_line(found.detail)}")
+    print_corrections([asdict(found) for found in details.corrections])
     if run.status == "failed":
         error = run.error_details or {}
         typer.echo()
         print_pairs([("error", run.error_message), ("class", error.get("class"))])
         print_pairs([("  at", frame) for frame in error.get("backtrace") or ()])
+
+
+def export(ledger: Reading, query: Query[Any], form: Format, columns: Sequence[str] = ()) -> None:
+    """Print the rows of a query for programs, with the header of the answer."""
+    header = ledger.header
+    print_export(header.as_dict() if header else {}, query.export(form.value, columns), form)
+
+
+def print_corrections(corrections: Sequence[Mapping[str, Any]]) -> None:
+    """Say what was said later of events that were wrong."""
+    for found in corrections:
+        values = f": {_compact(found['values'])}" if found["values"] else ""
+        typer.echo(
+            one_line(
+                f"✎ position {found['position']} was corrected by {found['by']}: {found['reason']}{values}"
+            )
+        )
 
 
 def _counts(row: dict[str, Any]) -> str:
@@ -187,12 +252,18 @@ def provenance(
     record_type: Annotated[str, typer.Argument(help="Kind of record.")],
     record_id: Annotated[str, typer.Argument(help="Its id; after -- where it begins with a dash.")],
     as_json: Json = False,
+    form: Form = Format.table,
+    as_of: AsOf = None,
+    final: Final = False,
 ) -> None:
     """Say which runs touched a record, when and how, newest first.
 
     Example: audit-ledger provenance QuiverTrade 12345
     """
     with asking(ctx) as ledger:
+        if form is not Format.table:
+            export(ledger, ledger.touches.of(record_type, record_id), form)
+            return
         rows = [asdict(touch) for touch in ledger.provenance(record_type, record_id)]
     if as_json:
         print_json(rows)
@@ -206,6 +277,8 @@ def check(
     ctx: typer.Context,
     since: Annotated[str, typer.Option(help=SINCE)] = "24h",
     as_json: Json = False,
+    as_of: AsOf = None,
+    final: Final = False,
 ) -> None:
     """Look for runs that failed, have not ended or brought nothing, or none at all: for cron.
 
@@ -216,8 +289,8 @@ def check(
     from audit_ledger.reading.runs import RunRow, as_dict, columns
     from audit_ledger.reading.when import since as instant_of
 
-    start = instant_of(since)
     with asking(ctx) as ledger:
+        start = instant_of(since, now=ledger.now)
         findings = ledger.check(start)
         number = ledger.runs.started_since(start).count()
     if as_json:

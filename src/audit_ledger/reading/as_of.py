@@ -60,18 +60,19 @@ class Header:
 
 
 class AsOf(Reading):
-    """The ledger as of an instant: every answer is from what was recorded by then, however late it is asked.
-
-    Attributes:
-        header: What every answer carries.
-    """
+    """The ledger as of an instant: every answer is from what was recorded by then, however late it comes."""
 
     def __init__(self, database: Database, header: Header) -> None:
-        self.header = header
+        self._header = header
         self._database = DatabaseAsOf(database, header.position, header.as_of or header.recorded_at)
 
     def __repr__(self) -> str:
         return f"<The ledger {self.header}>"
+
+    @property
+    def header(self) -> Header:
+        """What every answer carries."""
+        return self._header
 
     @property
     def _reader(self) -> Reader:

@@ -15,6 +15,7 @@ from audit_ledger.reading.records import Records, Version, Versions
 from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, Touches, find_run
 
 if TYPE_CHECKING:
+    from audit_ledger.reading.as_of import Header
     from audit_ledger.store.database import Reader
 
 
@@ -25,6 +26,16 @@ class Reading(ABC):
     @abstractmethod
     def _reader(self) -> "Reader":
         """What they are put to, fit to answer."""
+
+    @property
+    @abstractmethod
+    def header(self) -> "Header | None":
+        """As of when answers are; None while the ledger is empty."""
+
+    @property
+    def now(self) -> datetime:
+        """The instant that spans such as "24h" end at."""
+        return self._reader.now
 
     @property
     def runs(self) -> Runs:

@@ -1,6 +1,6 @@
 """Questions to a read model: immutable, chainable, asked when they are iterated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, LiteralString, Self, TypeVar
 
@@ -69,13 +69,15 @@ class Query(Generic[T]):
         """How many rows there are; a limit does not count."""
         return int(self._ask(*self._statement(sql.SQL("count(*) AS n"), ordered=False))[0]["n"])
 
-    def export(self, form: str) -> Iterator[bytes]:
+    def export(self, form: str, columns: Sequence[str] = ()) -> Iterator[bytes]:
         """The rows as they come from the database, however many.
 
         Args:
             form: "csv" (RFC 4180, with the columns' names), or "json", one object a line.
+            columns: Those only; by default all.
         """
-        statement, params = self._statement(self._columns, ordered=True)
+        what = sql.SQL(", ").join(map(sql.Identifier, columns)) if columns else self._columns
+        statement, params = self._statement(what, ordered=True)
         given = sql.SQL(statement.as_string().replace("%%", "%")) if not params else _with(statement, params)
         if form == "csv":
             yield from self.database.export(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(given))
