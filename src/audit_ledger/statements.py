@@ -89,7 +89,9 @@ class Statements(ABC):
         Raises:
             UnknownPosition: the ledger is empty.
         """
-        (head,) = self.database.query("SELECT position, recorded_at FROM head")
+        (head,) = self.database.query(
+            "SELECT position, nullif(recorded_at, '-infinity') AS recorded_at FROM head"
+        )
         if head["position"] == 0:
             raise UnknownPosition("the ledger is empty", remedy="record a run first")
         return Reference(self.ledger_id, head["position"], head["recorded_at"])
