@@ -37,7 +37,7 @@ COMMENT ON COLUMN api_call_logs.updated_at              IS 'recorded_at of the e
 
 -- name: as_of
 CREATE VIEW api_call_logs AS
-SELECT * FROM api_call_logs WHERE id <= (SELECT "position"());
+SELECT * FROM api_call_logs WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 
 -- name: fold
 INSERT INTO api_call_logs

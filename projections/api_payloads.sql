@@ -41,7 +41,7 @@ COMMENT ON VIEW api_payloads IS 'Requests and responses with their bodies: JSON 
 
 -- name: as_of
 CREATE VIEW api_payload_rows AS
-SELECT * FROM api_payload_rows WHERE id <= 2 * (SELECT "position"());
+SELECT * FROM api_payload_rows WHERE id <= 2 * (SELECT "position"()) AND (SELECT "position"()) > 0;
 
 -- name: fold
 INSERT INTO api_payload_rows (id, type, commitment, media_type, source, captured_at, created_at, updated_at)

@@ -26,7 +26,7 @@ COMMENT ON COLUMN corrections.updated_at IS 'recorded_at of the event.';
 
 -- name: as_of
 CREATE VIEW corrections AS
-SELECT * FROM corrections WHERE id <= (SELECT "position"());
+SELECT * FROM corrections WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 
 -- name: fold
 INSERT INTO corrections (id, "position", by, reason, "values", created_at, updated_at)

@@ -31,7 +31,7 @@ COMMENT ON COLUMN data_ingestion_run_ends.updated_at            IS 'recorded_at 
 
 -- name: as_of
 CREATE VIEW data_ingestion_run_ends AS
-SELECT * FROM data_ingestion_run_ends WHERE id <= (SELECT "position"());
+SELECT * FROM data_ingestion_run_ends WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 
 -- name: fold
 INSERT INTO data_ingestion_run_ends

@@ -107,7 +107,7 @@ COMMENT ON COLUMN records.commitment  IS 'Commitment of the content (bodies).';
 
 -- name: as_of
 CREATE VIEW data_ingestion_run_record_changes AS
-SELECT * FROM data_ingestion_run_record_changes WHERE id <= (SELECT "position"());
+SELECT * FROM data_ingestion_run_record_changes WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 -- The first change after the position says what the row was.
 CREATE VIEW data_ingestion_run_records AS
 SELECT r.id, r.data_ingestion_run_id, r.record_type, r.record_id,
@@ -119,14 +119,14 @@ SELECT r.id, r.data_ingestion_run_id, r.record_type, r.record_id,
          FROM data_ingestion_run_record_changes c
         WHERE c.data_ingestion_run_record_id = r.id AND c.id > (SELECT "position"())
         ORDER BY c.id LIMIT 1) c ON true
- WHERE r.id <= (SELECT "position"());
+ WHERE r.id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 -- A version changes once, when another replaces it.
 CREATE VIEW record_versions AS
 SELECT v.id, v.record_type, v.record_id, v.operation, v.content, v.data_ingestion_run_id,
        CASE WHEN v.to_position <= (SELECT "position"()) THEN v.to_position END AS to_position, v.created_at,
        CASE WHEN v.to_position <= (SELECT "position"()) THEN v.updated_at ELSE v.created_at END AS updated_at
   FROM record_versions v
- WHERE v.id <= (SELECT "position"());
+ WHERE v.id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 
 -- name: fold
 -- touches: the range's events. late: after the end of their run. fresh: there can be no row of that run and

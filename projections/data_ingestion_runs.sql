@@ -72,7 +72,7 @@ SELECT r.id, r.run_id, r.task_name, r.started_at,
   FROM data_ingestion_runs r
   LEFT JOIN data_ingestion_run_ends f
        ON f.data_ingestion_run_id = r.id AND f.first AND f.id <= (SELECT "position"())
- WHERE r.id <= (SELECT "position"());
+ WHERE r.id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 
 -- name: fold
 INSERT INTO data_ingestion_runs

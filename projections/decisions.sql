@@ -73,11 +73,11 @@ COMMENT ON COLUMN executions.updated_at   IS 'recorded_at of the event.';
 
 -- name: as_of
 CREATE VIEW decisions AS
-SELECT * FROM decisions WHERE id <= (SELECT "position"());
+SELECT * FROM decisions WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 CREATE VIEW decision_inputs AS
-SELECT * FROM decision_inputs WHERE id <= (SELECT "position"());
+SELECT * FROM decision_inputs WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 CREATE VIEW executions AS
-SELECT * FROM executions WHERE id <= (SELECT "position"());
+SELECT * FROM executions WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 
 -- name: fold
 WITH made AS MATERIALIZED (

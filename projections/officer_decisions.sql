@@ -97,13 +97,13 @@ COMMENT ON VIEW erased_bodies IS 'What there is to read in place of a body that 
 
 -- name: as_of
 CREATE VIEW body_erasures AS
-SELECT * FROM body_erasures WHERE id <= (SELECT "position"());
+SELECT * FROM body_erasures WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 CREATE VIEW holds AS
-SELECT * FROM holds WHERE id <= (SELECT "position"());
+SELECT * FROM holds WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 CREATE VIEW hold_releases AS
-SELECT * FROM hold_releases WHERE id <= (SELECT "position"());
+SELECT * FROM hold_releases WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 CREATE VIEW retention_changes AS
-SELECT * FROM retention_changes WHERE id <= (SELECT "position"());
+SELECT * FROM retention_changes WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 
 -- name: fold
 WITH decided AS MATERIALIZED (

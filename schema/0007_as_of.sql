@@ -13,7 +13,9 @@
 
 -- name: instant
 -- Offsets, UTC, GMT, and names of the IANA time zone database with an area; no abbreviations, which mean
--- different things to different people. A local time that a clock skips or shows twice is refused, too.
+-- different things to different people. (Etc/GMT as far as the database goes: past that, PostgreSQL would read a
+-- POSIX offset.) A local time that a clock skips or shows twice is refused, too; of a date, the end is where the
+-- next one begins first. What lies past the year 9999 is its end: clients cannot hold more.
 CREATE FUNCTION instant(written text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
@@ -22,7 +24,7 @@ AS $$
 DECLARE
     parts   text[] := regexp_match(trim(written),
         '(?i)^(\d{4}-\d\d-\d\d)(?:(?:T| +)(\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?))?'
-        ' *(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?|[a-z_]+(?:/[a-z_-]+)+|Etc/GMT[+-]\d\d?)?$');
+        ' *(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?|[a-z_]+(?:/[a-z_-]+)+|Etc/GMT(?:[+-](?:\d|1[0-2])|-1[34]))?$');
     zone    text := parts[3];
     local   timestamp;
     near_by timestamptz;
@@ -58,7 +60,7 @@ BEGIN
             earlier := (local - ((near_by AT TIME ZONE zone) - (near_by AT TIME ZONE 'UTC'))) AT TIME ZONE 'UTC';
             near_by := (local + interval '1 day') AT TIME ZONE 'UTC';
             later   := (local - ((near_by AT TIME ZONE zone) - (near_by AT TIME ZONE 'UTC'))) AT TIME ZONE 'UTC';
-            IF earlier AT TIME ZONE zone = local AND later AT TIME ZONE zone = local AND earlier <> later THEN
+            IF earlier AT TIME ZONE zone = local AND later AT TIME ZONE zone = local AND earlier <> later AND NOT whole THEN
                 RAISE EXCEPTION USING
                     ERRCODE = 'AL010',
                     MESSAGE = format('clocks in %s showed this time twice', zone),
@@ -66,7 +68,7 @@ BEGIN
                     HINT    = format('Write %s or %s.', to_char(least(earlier, later) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SSZ'),
                                      to_char(greatest(earlier, later) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SSZ'));
             END IF;
-            IF earlier AT TIME ZONE zone <> local THEN
+            IF earlier AT TIME ZONE zone <> local AND later AT TIME ZONE zone = local THEN
                 earlier := later;
             END IF;
             IF earlier AT TIME ZONE zone <> local THEN
@@ -75,7 +77,8 @@ BEGIN
                         ERRCODE = 'AL010',
                         MESSAGE = format('no clock in %s ever showed this time', zone),
                         DETAIL  = format('%L', written),
-                        HINT    = 'Clocks were set forward over it. Write the instant in UTC.';
+                        HINT    = format('Clocks were set forward over it. Write %s, which is that time on a clock not yet set.',
+                                         to_char(earlier AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SSZ'));
                 END IF;
                 earlier := local AT TIME ZONE zone; -- a day that begins when clocks are set forward
             END IF;
@@ -87,7 +90,8 @@ BEGIN
             DETAIL  = format('%L: %s', written, SQLERRM),
             HINT    = 'Correct the date, the time or the zone.';
     END;
-    RETURN CASE WHEN whole THEN earlier - interval '1 microsecond' ELSE earlier END;
+    RETURN least(CASE WHEN whole THEN earlier - interval '1 microsecond' ELSE earlier END,
+                 '9999-12-31 23:59:59.999999+00');
 END
 $$;
 COMMENT ON FUNCTION instant(text) IS 'An instant as people write it, with its zone; anything less is an error. A date is the end of that day.';
@@ -168,6 +172,14 @@ BEGIN
          WHERE r.run_id BETWEEN low AND high
          LIMIT 1;
         "position" := run.ended;
+        IF (run.runs IS NULL OR run.runs = 1 AND run.ended IS NULL)
+           AND head > (SELECT min(p.position) FROM progress p) THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'AL012',
+                MESSAGE = 'the read models have not come that far yet',
+                DETAIL  = format('They do not know of the end of %s; there are events that they have not read.', trim(asked)),
+                HINT    = 'Bring them up as a writer: audit-ledger projections update. Then ask again.';
+        END IF;
         IF run.runs IS DISTINCT FROM 1 OR "position" IS NULL THEN
             RAISE EXCEPTION USING
                 ERRCODE = 'AL010',
@@ -195,6 +207,8 @@ $$;
 COMMENT ON FUNCTION resolve(text) IS 'The position that a question is asked as of, and the instant, where it was asked by one.';
 
 -- name: position
+-- Views ask it in two ways: `id <= (SELECT "position"())` says which rows; `(SELECT "position"()) > 0` is of no row,
+-- so it is asked before any is looked for. Without it, a question that finds no row would not be refused.
 CREATE FUNCTION "position"() RETURNS bigint
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
@@ -238,7 +252,8 @@ SELECT o.id AS ledger_id, b.recorded_at AS begins_at, a.asked, r.as_of, r."posit
  CROSS JOIN origin o
  CROSS JOIN head h
   JOIN events b ON b.position = 1
-  JOIN events e ON e.position = r."position";
+  JOIN events e ON e.position = r."position"
+ WHERE (SELECT "position"()) > 0;
 COMMENT ON VIEW   answer                  IS 'The header of every answer: as of when it is, and how sure that is.';
 COMMENT ON COLUMN answer.ledger_id        IS 'The ledger.';
 COMMENT ON COLUMN answer.begins_at        IS 'recorded_at of its first event: nothing is known from before.';

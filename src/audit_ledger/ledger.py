@@ -10,6 +10,7 @@ Threads may share a ledger. A process that was forked may not use its parent's: 
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from audit_ledger.errors import LedgerError
+from audit_ledger.errors import LedgerError, ReadModelsBehind
 from audit_ledger.governance import Governance
 from audit_ledger.reading import status as states
 from audit_ledger.reading.as_of import AsOf, AsOfWhen, Header, asked, header, header_of_now
@@ -265,12 +266,10 @@ class Ledger(Reading, Statements, Governance):
             ReadModelsBehind: they have not come that far, and the role may not bring them on.
         """
         text = asked(when)
-        self._catch_up()
-        found = header(self.database, text)
+        found = self._header_of(text)
         if final and not found.final and found.as_of is not None and found.as_of < self.database.now:
             decisions.heartbeat(self._recorder)
-            self._catch_up()
-            found = header(self.database, text)
+            found = self._header_of(text)
         return AsOf(self.database, found)
 
     def diff(self, earlier: AsOfWhen, later: AsOfWhen) -> Difference:
@@ -309,6 +308,17 @@ class Ledger(Reading, Statements, Governance):
     def _said(self, position: int) -> int:
         self._catch_up()
         return position
+
+    def _header_of(self, text: str) -> Header:
+        """The header of an answer, once the read models have it; others may write meanwhile."""
+        deadline = time.monotonic() + self.settings.projection_timeout
+        while True:
+            self._catch_up()
+            try:
+                return header(self.database, text)
+            except ReadModelsBehind:
+                if not self._ready.may_write or time.monotonic() > deadline:
+                    raise
 
     def _catch_up(self) -> None:
         """Answers are about now: fold what is new first, where the role may."""

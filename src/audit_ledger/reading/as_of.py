@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from audit_ledger.errors import InvalidValue
@@ -17,7 +17,14 @@ from audit_ledger.version import VERSION
 if TYPE_CHECKING:
     from audit_ledger.store.database import Database, Reader
 
-AsOfWhen = datetime | str | int | UUID | RunRow
+
+class OfRun(Protocol):
+    """A run as a script holds it."""
+
+    id: UUID
+
+
+AsOfWhen = datetime | str | int | UUID | RunRow | OfRun
 """An instant with its zone; the same, a date with its zone or `run RUN_ID` as text; a position; or a run."""
 
 
@@ -86,17 +93,27 @@ def asked(when: AsOfWhen) -> str:
         InvalidValue: it is nothing of the kind.
     """
     if isinstance(when, datetime):
-        return (when if when.tzinfo is None else when.astimezone(UTC)).isoformat(sep=" ")
+        return _in_utc(when).isoformat(sep=" ")
     if isinstance(when, str):
         return when
     if isinstance(when, int) and not isinstance(when, bool):
-        return str(when) if when > 0 else f"position {when}"
+        return str(when) if when >= 0 else f"position {when}"
     if isinstance(when, UUID):
         return f"run {when}"
-    if hasattr(when, "run_id"):
-        return f"run {when.run_id}"
+    for name in ("run_id", "id"):  # a run on record, or one that a script holds
+        if isinstance(run_id := getattr(when, name, None), UUID):
+            return f"run {run_id}"
     remedy = f'give "{when} America/New_York", for the end of that day' if isinstance(when, date) else None
     raise InvalidValue("as of", expected=AN_INSTANT, actual=repr(when), remedy=remedy)
+
+
+def _in_utc(when: datetime) -> datetime:
+    if when.tzinfo is None:
+        return when
+    try:
+        return when.astimezone(UTC)
+    except OverflowError:  # hours before the first year or after the last: no ledger can tell them apart
+        return when.replace(tzinfo=UTC)
 
 
 def header(database: Database, when: str) -> Header:
@@ -110,9 +127,9 @@ def header(database: Database, when: str) -> Header:
 
 
 def header_of_now(database: Database) -> Header | None:
-    """The header of an answer that is given now; None while the ledger is empty."""
-    (head,) = database.query("SELECT position FROM head")
-    if head["position"] == 0:
+    """The header of an answer that is given now: as far as the read models are; None while they are empty."""
+    (folded,) = database.query("SELECT min(position) AS position FROM progress")
+    if folded["position"] == 0:
         return None
-    found = header(database, str(head["position"]))
+    found = header(database, str(folded["position"]))
     return Header(**{**asdict(found), "asked": "now", "final": False})
