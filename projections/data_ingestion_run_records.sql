@@ -106,8 +106,6 @@ COMMENT ON COLUMN records."position"  IS 'Position of that event.';
 COMMENT ON COLUMN records.commitment  IS 'Commitment of the content (bodies).';
 
 -- name: as_of
-CREATE VIEW data_ingestion_run_record_changes AS
-SELECT * FROM data_ingestion_run_record_changes WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 -- The first change after the position says what the row was.
 CREATE VIEW data_ingestion_run_records AS
 SELECT r.id, r.data_ingestion_run_id, r.record_type, r.record_id,
@@ -120,6 +118,9 @@ SELECT r.id, r.data_ingestion_run_id, r.record_type, r.record_id,
         WHERE c.data_ingestion_run_record_id = r.id AND c.id > (SELECT "position"())
         ORDER BY c.id LIMIT 1) c ON true
  WHERE r.id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
+-- After the view above, which looks for what comes after the position: in the table, not in this view.
+CREATE VIEW data_ingestion_run_record_changes AS
+SELECT * FROM data_ingestion_run_record_changes WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 -- A version changes once, when another replaces it.
 CREATE VIEW record_versions AS
 SELECT v.id, v.record_type, v.record_id, v.operation, v.content, v.data_ingestion_run_id,

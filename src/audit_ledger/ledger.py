@@ -26,6 +26,7 @@ from audit_ledger.reading import status as states
 from audit_ledger.reading.as_of import AsOf, AsOfWhen, Header, asked, header, header_of_now
 from audit_ledger.reading.difference import Difference
 from audit_ledger.reading.interface import Reading
+from audit_ledger.reading.replay import Replay
 from audit_ledger.reading.runs import RunRow
 from audit_ledger.recording import decisions, redacting, scope
 from audit_ledger.recording.close import close_run
@@ -35,6 +36,8 @@ from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
 from audit_ledger.statements import Statements
 from audit_ledger.store import migrations, projections
+from audit_ledger.store.comparison import Verified, verify_live
+from audit_ledger.store.copies import Tell, silent
 from audit_ledger.store.database import Database, Reader, translated
 from audit_ledger.store.database import connect as connect_to
 from audit_ledger.store.recorder import LedgerRecorder, RecordedEvent
@@ -279,6 +282,32 @@ class Ledger(Reading, Statements, Governance):
             InvalidValue, BeforeBeginning, ReadModelsBehind: as with `as_of`.
         """
         return Difference(self.as_of(earlier), self.as_of(later))
+
+    def replay(self, when: AsOfWhen, *, tell: Tell = silent) -> Replay:
+        """Fold the events up to an instant once more, into a scratch copy that is gone when its block ends.
+
+        Args:
+            when: As with `as_of`.
+            tell: Is told now and then how far it is, and how far it goes, as positions.
+
+        Raises:
+            InvalidValue, BeforeBeginning: as with `as_of`.
+            WrongRole (on entering): the role may not make temporary tables.
+        """
+        self._check_process()
+        return Replay(self.database, header(self.database, asked(when)), tell)
+
+    def verify_live(self, points: int = 3, *, tell: Tell = silent) -> Verified:
+        """Replay, and compare row by row with the live tables, and with the views as of so many positions.
+
+        Raises:
+            InvalidValue: `points` is no number of points.
+            ReadModelsBehind: the read models do not all stand at the same position.
+            SchemaMismatch: a table has other columns than its file makes.
+            WrongRole: the role may not make temporary tables.
+        """
+        self._check_process()
+        return verify_live(self.database, points, tell)
 
     def status(self) -> states.Status:
         """Place, beginning and head of the ledger; progress and lag of each read model."""

@@ -484,6 +484,17 @@ CALL = plain("ApiCallMade", **FINE, endpoint="e", request="A" * 43)
 COMPLETED = plain("RunCompleted", **FINE)
 
 
+def test_as_of_before_it_was_raised_a_touch_is_what_it_was(bench: Bench) -> None:
+    touches = [plain("RecordIngested", **TOUCH, operation=kind) for kind in ("skipped", "updated", "created")]
+    gone = plain("RecordWithdrawn", **TOUCH)
+    bench.tell([(0, False, say) for say in (START, touches[0], touches[1], gone, touches[2], touches[1])])
+    check(bench, 2)
+    assert len(bench.rows("data_ingestion_run_record_changes")) == 3
+    raised = bench.base + 3
+    assert bench.as_of(str(raised - 1))["data_ingestion_run_records"][0]["operation"] == "skipped"
+    assert bench.as_of(str(raised))["data_ingestion_run_records"][0]["operation"] == "updated"
+
+
 @pytest.mark.parametrize("early", [TOUCHED, CALL, COMPLETED], ids=["record", "call", "end"])
 @pytest.mark.parametrize("foreign", [False, True], ids=["own stream", "stream of others"])
 def test_an_event_about_a_run_that_starts_later_is_set_aside(bench: Bench, early: Say, foreign: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, LiteralString, Self, TypeVar
 from psycopg import sql
 
 from audit_ledger.errors import InvalidValue
+from audit_ledger.store.copies import export_statement
 from audit_ledger.store.database import Reader
 
 T = TypeVar("T")
@@ -75,20 +76,14 @@ class Query(Generic[T]):
         Args:
             form: "csv" (RFC 4180, with the columns' names), or "json", one object a line.
             columns: Those only; by default all.
+
+        Raises:
+            InvalidValue: another form.
         """
         what = sql.SQL(", ").join(map(sql.Identifier, columns)) if columns else self._columns
         statement, params = self._statement(what, ordered=True)
         given = sql.SQL(statement.as_string().replace("%%", "%")) if not params else _with(statement, params)
-        if form == "csv":
-            yield from self.database.export(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(given))
-            return
-        # One column of JSON text. COPY's own text form escapes backslashes; as CSV with control characters
-        # for delimiter and quote, which JSON text never holds, it is sent as it is.
-        copy = sql.SQL(
-            "COPY (SELECT row_to_json(t) FROM ({}) t) TO STDOUT"
-            " (FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01')"
-        )
-        yield from self.database.export(copy.format(given))
+        yield from self.database.export(export_statement(given, form))
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.all())

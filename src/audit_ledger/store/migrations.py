@@ -7,7 +7,6 @@ erase, hold and set the retention: the three that people and scripts connect as,
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -19,6 +18,7 @@ from psycopg.rows import dict_row, tuple_row
 from audit_ledger.errors import NotInitialised, SchemaMismatch, WrongRole
 from audit_ledger.store.database import as_of_schema
 from audit_ledger.store.sql import SqlFile, projection_files, schema_files
+from audit_ledger.store.views import act_as, install_views
 from audit_ledger.version import VERSION
 
 OLDEST_SERVER = 150000
@@ -304,6 +304,11 @@ def install_projection(cursor: Cursor, file: SqlFile, ordinal: int) -> None:
     `:after` and `:upto` in the fold are the bounds of the range, (after, upto].
     """
     cursor.execute(file.blocks["ddl"].encode(), prepare=False)
+    install_functions(cursor, file, ordinal)
+
+
+def install_functions(cursor: Cursor, file: SqlFile, ordinal: int) -> None:
+    """Make a read model's fold functions, or replace them, and note which file they are from."""
     stages = [stage for stage in ("fold", "finish") if stage in file.blocks]
     for stage in stages:
         body = re.sub(r":(after|upto)\b", r"\1_position", file.blocks[stage])
@@ -314,73 +319,10 @@ def install_projection(cursor: Cursor, file: SqlFile, ordinal: int) -> None:
             ).format(sql.Identifier(f"{stage}_{file.name}"), sql.Literal(f"BEGIN\n{body}END"))
         )
     cursor.execute(
-        "INSERT INTO progress (projection, ordinal, stages, types, sha256) VALUES (%s, %s, %s, %s, %s)",
+        "INSERT INTO progress (projection, ordinal, stages, types, sha256) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT (projection) DO UPDATE SET ordinal = excluded.ordinal, stages = excluded.stages,"
+        " types = excluded.types, sha256 = excluded.sha256",
         [file.name, ordinal, stages, file.types, file.sha256],
-    )
-
-
-def install_views(cursor: Cursor, name: str, files: Sequence[SqlFile]) -> None:
-    """Make the views of read models: those over live tables, and all of them as of an instant.
-
-    The same statements make `records` and its like twice: the search path says over which tables.
-    """
-    act_as(cursor, name, "projector")
-    _execute_blocks(cursor, files, "views")
-    act_as(cursor, name, "projector", as_of=True)
-    _execute_blocks(cursor, files, "as_of")
-    _execute_blocks(cursor, files, "views")
-    cursor.execute(COMMENTS)
-    for schema in (f"{name}_read", as_of_schema(name)):
-        cursor.execute(
-            sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(
-                sql.Identifier(schema), sql.Identifier(f"{name}_reader")
-            )
-        )
-    act_as(cursor, name, "projector")
-
-
-def _execute_blocks(cursor: Cursor, files: Sequence[SqlFile], block: str) -> None:
-    for file in files:
-        if block in file.blocks:
-            cursor.execute(file.blocks[block].encode(), prepare=False)
-
-
-COMMENTS = b"""
-DO $$
-DECLARE
-    live text := (current_schemas(false))[2];
-    said record;
-BEGIN
-    FOR said IN
-        SELECT v.relname, a.attname, d.description
-          FROM pg_class v
-          JOIN pg_class t ON t.relname = v.relname AND t.relnamespace = live::regnamespace
-          JOIN pg_description d ON d.objoid = t.oid AND d.classoid = 'pg_class'::regclass
-          LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.objsubid AND d.objsubid > 0
-         WHERE v.relnamespace = current_schema()::regnamespace AND v.relkind = 'v'
-    LOOP
-        IF said.attname IS NULL THEN
-            EXECUTE format('COMMENT ON VIEW %I IS %L', said.relname,
-                           said.description || ' As of audit_ledger.as_of.');
-        ELSE
-            EXECUTE format('COMMENT ON COLUMN %I.%I IS %L', said.relname, said.attname, said.description);
-        END IF;
-    END LOOP;
-END
-$$
-"""
-"""Say of the views of the first schema of the search path what is said of their likes in the second."""
-
-
-def act_as(cursor: Cursor, name: str, role: str, *, as_of: bool = False) -> None:
-    """Become the owner or the projector, whose search path finds their own schema first, or that of as_of."""
-    path = [name] if role == "owner" else [f"{name}_read", name]
-    path = [as_of_schema(name), *path] if as_of else path
-    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(f"{name}_{role}")))
-    cursor.execute(
-        sql.SQL("SET LOCAL search_path = {}").format(
-            sql.SQL(", ").join(map(sql.Identifier, [*path, "pg_temp"]))
-        )
     )
 
 

@@ -16,6 +16,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 BLOCK = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
+VIEW = re.compile(r"^CREATE VIEW (\w+)", re.MULTILINE)
 HEADER = re.compile(r"^-- (run as|in|of|after): *(.*)$", re.MULTILINE)
 
 
@@ -62,6 +64,15 @@ class SqlFile:
     def types(self) -> list[str] | None:
         """The types of events that a projection folds; None for all."""
         return self._listed("of") or None
+
+    @property
+    def tables(self) -> list[str]:
+        """The tables that a projection makes, those that others refer to first."""
+        return TABLE.findall(self.blocks["ddl"])
+
+    def views(self, *blocks: str) -> list[str]:
+        """The views that these blocks make."""
+        return [name for block in blocks for name in VIEW.findall(self.blocks.get(block, ""))]
 
     def _listed(self, key: str) -> list[str]:
         return [name for name in re.split(r"[,\s]+", self.header.get(key, "")) if name]

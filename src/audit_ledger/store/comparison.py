@@ -1,0 +1,204 @@
+"""`verify --live`: are the read models, and the views as of an instant, what the events say?
+
+The events are folded once more, into temporary tables, and compared row by row in the database, byte by
+byte (`*<>`), all in one transaction, to which the ledger stands still however much is folded meanwhile.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from audit_ledger.errors import InvalidValue, ReadModelsBehind, SchemaMismatch
+from audit_ledger.store.copies import Copy, Table, Tell, describe, silent, temporary_copy
+from audit_ledger.store.database import Database, as_of_schema
+
+SHOWN = 20
+"""So many differences are told of a table."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A value that is not what the events say.
+
+    Attributes:
+        table: The table, or the view, with its schema.
+        position: As of which position it was compared.
+        id: The primary key of the row, its columns joined by commas.
+        column: The column; None where one side has no such row.
+        replayed: What the replay has; None where it has no such row.
+        there: What is there; None where there is no such row.
+    """
+
+    table: str
+    position: int
+    id: str
+    column: str | None
+    replayed: Any
+    there: Any
+
+    def __str__(self) -> str:
+        where = f"{self.table}, id {self.id}"
+        if self.column is not None:
+            told = f"column {self.column}: the replay has {self.replayed!r}, there is {self.there!r}"
+        elif self.there is None:
+            told = "the replay has this row, it is not there"
+        else:
+            told = "the replay has no such row, it is there"
+        return f"{where}, {told} (as of position {self.position})"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a comparison found.
+
+    Attributes:
+        position: How far the live read models are.
+        points: The positions at which the views as of an instant were compared.
+        tables: The tables that were compared.
+        rows: How many rows they have, live.
+        differing: How many rows differ, by table or view.
+        differences: What differs, at most twenty rows of each table at each point.
+    """
+
+    position: int
+    points: list[int]
+    tables: list[str]
+    rows: int
+    differing: dict[str, int]
+    differences: list[Difference]
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differing
+
+
+def verify_live(database: Database, points: int = 3, tell: Tell = silent) -> Verified:
+    """Replay, and compare with the live read models, and with the views as of so many positions.
+
+    Raises:
+        InvalidValue: `points` is negative.
+        ReadModelsBehind: the read models do not all stand at the same position.
+        SchemaMismatch: a table has other columns than its file makes.
+        WrongRole: the role may not make temporary tables.
+    """
+    if isinstance(points, bool) or not isinstance(points, int) or points < 0:
+        raise InvalidValue("points", expected="a whole number, 0 or more", actual=repr(points))
+    with temporary_copy(database) as copy, copy.conn.transaction():
+        copy.conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        return _Verification(database.name, copy).verify(points, tell)
+
+
+class _Verification:
+    def __init__(self, name: str, copy: Copy) -> None:
+        self.live = f"{name}_read"
+        self.as_of = as_of_schema(name)
+        self.copy = copy
+        self.conn = copy.conn
+        self.differing: dict[str, int] = {}
+        self.differences: list[Difference] = []
+
+    def verify(self, points: int, tell: Tell) -> Verified:
+        upto = self._live_position()
+        self.copy.make()
+        tables = list(self.copy.tables().values())
+        for table in tables:
+            self._require_same_columns(table)
+        asked = sorted({-(-upto * turn // points) for turn in range(1, points + 1)} - {0})
+        for position in asked:
+            self._fold(position, upto, tell)
+            self.conn.execute("SELECT set_config('audit_ledger.as_of', %s, true)", [str(position)])
+            for table in tables:
+                self._compare(table, self.as_of, position)
+        self._fold(upto, upto, tell)
+        for table in tables:
+            self._compare(table, self.live, upto)
+        self._compare(Table("set_aside", ("position",), ("position",)), self.live, upto)
+        return Verified(
+            position=upto,
+            points=asked,
+            tables=[table.name for table in tables],
+            rows=sum(self._count(table) for table in tables),
+            differing=self.differing,
+            differences=self.differences,
+        )
+
+    def _live_position(self) -> int:
+        progress = sql.Identifier(self.live, "progress")
+        rows = self.conn.execute(
+            sql.SQL("SELECT projection, position FROM {} ORDER BY ordinal").format(progress)
+        ).fetchall()
+        positions = {row["position"] for row in rows}
+        if len(positions) > 1:
+            raise ReadModelsBehind(
+                "the read models do not all stand at the same position",
+                expected=f"all at {max(positions)}",
+                actual=", ".join(f"{row['projection']} at {row['position']}" for row in rows),
+                remedy="bring them up as a writer: audit-ledger projections update",
+            )
+        return int(positions.pop()) if positions else 0
+
+    def _fold(self, position: int, upto: int, tell: Tell) -> None:
+        self.copy.fold(position, lambda now, _: tell(now, upto))
+        self.copy.analyze()
+
+    def _require_same_columns(self, table: Table) -> None:
+        there = self.conn.execute(
+            "SELECT to_regclass(%s) IS NOT NULL AS it",
+            [sql.Identifier(self.live, table.name).as_string(self.conn)],
+        ).fetchone()
+        columns = (
+            describe(self.conn, self.live, table.name).columns if there is not None and there["it"] else ()
+        )
+        if set(columns) != set(table.columns):
+            raise SchemaMismatch(
+                f"the table {table.name} is not what this software makes",
+                expected=", ".join(table.columns),
+                actual=", ".join(columns) or "no such table",
+                remedy="run `audit-ledger projections rebuild` as an administrator of the database",
+            )
+
+    def _count(self, table: Table) -> int:
+        statement = sql.SQL("SELECT count(*) AS n FROM {}").format(sql.Identifier(self.live, table.name))
+        row = self.conn.execute(statement).fetchone()
+        assert row is not None  # an aggregate has a row
+        return int(row["n"])
+
+    def _compare(self, table: Table, schema: str, position: int) -> None:
+        """Note in what the copy's table and that of a schema differ."""
+        key = sql.SQL(", ").join(map(sql.Identifier, table.key))
+        rows = self.conn.execute(
+            sql.SQL(
+                "SELECT count(*) OVER () AS total, concat_ws(', ', {key}) AS id,"
+                "       CASE WHEN {ours_key} IS NOT NULL THEN to_jsonb(ours) END AS replayed,"
+                "       CASE WHEN {there_key} IS NOT NULL THEN to_jsonb(there) END AS there"
+                "  FROM {copy} ours FULL JOIN {other} there USING ({key})"
+                " WHERE {ours} *<> {there} ORDER BY {key} LIMIT {limit}"
+            ).format(
+                key=key,
+                ours_key=sql.Identifier("ours", table.key[0]),
+                there_key=sql.Identifier("there", table.key[0]),
+                copy=sql.Identifier(self.copy.schema, table.name),
+                other=sql.Identifier(schema, table.name),
+                ours=table.row("ours"),
+                there=table.row("there"),
+                limit=sql.Literal(SHOWN),
+            )
+        ).fetchall()
+        if not rows:
+            return
+        name = f"{schema}.{table.name}"
+        self.differing[name] = max(self.differing.get(name, 0), rows[0]["total"])
+        for row in rows:
+            ours, there = row["replayed"], row["there"]
+            told = (
+                [(column, ours[column], there[column]) for column in table.columns]
+                if ours is not None and there is not None
+                else [(None, ours, there)]
+            )
+            self.differences += [
+                Difference(name, position, row["id"], column, one, other)
+                for column, one, other in told
+                if one != other
+            ]
