@@ -46,8 +46,8 @@ def fetch(ledger: Ledger, base_url: str, since: date | None) -> Run:  # noqa: AR
         }
         ids = sorted({member.bioguide for one in committees.values() for member in one.members})
         profiles = {one: api.get(f"/members/{one}.json", Member, "results", 0) for one in ids}
-        run.ingest_many("Committee", committees)
-        run.ingest_many("PoliticianProfile", profiles)
+        run.ingest_snapshot("Committee", committees)  # all there are: what is missing is withdrawn
+        run.ingest_snapshot("PoliticianProfile", profiles)
         run.counts(fetched=len(committees) + len(profiles))
     return run
 

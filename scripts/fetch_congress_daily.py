@@ -49,7 +49,10 @@ def fetch(ledger: Ledger, base_url: str, since: date | None) -> Run:
         api = Api(run, base_url, {"Authorization": f"Bearer {key('QUIVER_API_KEY')}"})
         trades = [trade for trade in reported(api) if not since or trade.ReportDate >= since]
         days = [trade.ReportDate for trade in trades]
-        run.ingest_many("QuiverTrade", ((trade.id, trade) for trade in trades))
+        ingest = (
+            run.ingest_many if since else run.ingest_snapshot
+        )  # of all trades, a missing one is withdrawn
+        ingest("QuiverTrade", ((trade.id, trade) for trade in trades))
         run.date_range(min(days, default=None), max(days, default=None))
         run.counts(fetched=len(trades))
     return run

@@ -59,12 +59,13 @@ def fetch(env: dict[str, str], script: str, url: str, ends_with: int = FINE) -> 
 
 
 def play(env: dict[str, str]) -> None:
-    """Two days of fetching, a failure, and three questions."""
+    """Two days of fetching, a failure, and four questions."""
     with SampleServer() as upstream:
         Thread(target=upstream.serve_forever, daemon=True).start()
         heading("The first day: everything is new.")
         for script in SCRIPTS:
             fetch(env, script, upstream.url)
+        position = last_position(env)
         heading("The second day: some of it is new, some has changed, the rest is skipped.")
         upstream.day = 2
         for script in SCRIPTS:
@@ -75,10 +76,18 @@ def play(env: dict[str, str]) -> None:
         upstream.shutdown()
     heading("Did it run?")
     do(env, "audit-ledger runs")
+    heading("What did we have after the first day? Any instant will do, too.")
+    do(env, f"audit-ledger records QuiverTrade --as-of {position}")
     heading("Where did this trade come from?")
     do(env, "audit-ledger provenance QuiverTrade sample-filing-2-0")
     heading("Is anything wrong? For cron: the exit status is 1 when something is.")
     do(env, "audit-ledger check --since 24h", WRONG)
+
+
+def last_position(env: dict[str, str]) -> int:
+    """The position of the ledger's last event."""
+    ran = subprocess.run(["audit-ledger", "status", "--json"], env=env, stdout=subprocess.PIPE, check=True)
+    return int(json.loads(ran.stdout)["position"])
 
 
 def failed_run(env: dict[str, str]) -> str:

@@ -175,8 +175,10 @@ def test_committees_count_what_changed_between_snapshots(scripts: Scripts, ledge
         assert_completed(scripts("committees", today=day), "committees", ledger, expected)
         run = last_run(ledger)
         assert (run.task_name, run.data_source) == ("data_fetch:committees_daily", "propublica_committees")
-        assert run.records.of_type("Committee").count() == len(committees)
-        assert run.records.of_type("PoliticianProfile").count() == len(profiles)
+        for kind, rows_of_kind in (("Committee", committees), ("PoliticianProfile", profiles)):
+            touched = run.records.of_type(kind)
+            assert touched.count() - touched.withdrawn().count() == len(rows_of_kind)
+            assert {record.record_id for record in ledger.records(kind)} == rows_of_kind.keys()
         assert run.calls.successful().count() == 3 + len(committees) + len(profiles)
 
 
