@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-from tests.benchmarks import append, capture, fold, memory, runs, table
+from tests.benchmarks import append, capture, fold, memory, runs, storage, table
 from tests.benchmarks.ground import Ground, ground
 from tests.benchmarks.harness import QUICK, Row, Sizes
 
@@ -17,6 +17,7 @@ TOPICS: dict[str, Callable[[Ground, Sizes], Iterator[Row]]] = {
     "fold": fold.measure,
     "memory": memory.measure,
     "capture": capture.measure,
+    "storage": storage.measure,
 }
 
 

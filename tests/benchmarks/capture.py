@@ -1,4 +1,4 @@
-"""HTTP capture: what it adds to a call, beside OpenTelemetry and vcrpy, and what repeated bodies take.
+"""HTTP capture: what it adds to a call, beside OpenTelemetry and vcrpy.
 
 Each contestant makes the same calls on loopback with one `requests.Session`: a plain one, one inside a run
 that captures, one that OpenTelemetry instruments (spans to memory: no bodies, nothing durable), and one that
@@ -7,11 +7,8 @@ Ours includes everything: redaction, hashing, sending in the background, and a l
 """
 
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -23,21 +20,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import audit_ledger
 from audit_ledger import Ledger
-from tests.benchmarks.ground import LEDGER, Ground
-from tests.benchmarks.harness import Row, Sizes, quartiles, seconds, take_turns, within
+from tests.benchmarks.ground import Ground
+from tests.benchmarks.harness import Row, Sizes, quartiles, seconds, take_turns
+from tests.benchmarks.upstream import serving
 
-DATABASE, STORAGE = "bench_capture", "bench_capture_storage"
-LARGE = 100_000
-"""Bytes of a body in the test of storage."""
-
-DISTINCT_OF = 10
-"""One body in so many is new."""
+DATABASE = "bench_capture"
 
 
 def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
     """The rows of the table about capture."""
     ground.make_ledger(DATABASE)
-    with upstream() as url, audit_ledger.connect(ground.writer_url(DATABASE)) as ledger:
+    with serving() as url, audit_ledger.connect(ground.writer_url(DATABASE)) as ledger:
         calls = Calls(url, sizes.calls, ledger)
         plain, ours, theirs, taped = take_turns(
             sizes.call_rounds, calls.plain, calls.ours, calls.spans, calls.tape
@@ -46,9 +39,6 @@ def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
     name = "What capture adds to a call of 2 kB, all durable"
     yield added(name, "OpenTelemetry, to memory", plain, ours, theirs, sizes.calls, 1.5)
     yield added(name, "vcrpy", plain, ours, taped, sizes.calls, 1)
-    ground.make_ledger(STORAGE)
-    with upstream() as url:
-        yield storage(ground, url, sizes.large_calls)
 
 
 def added(
@@ -131,46 +121,3 @@ class Calls:
                 f"{self._url}/rows?page={page}", headers={"Authorization": "Bearer a-key-of-the-benchmark"}
             )
             assert answer.json()
-
-
-def storage(ground: Ground, url: str, calls: int) -> Row:
-    """What bodies that repeat take in the database, against the distinct ones stored by themselves."""
-    with (
-        audit_ledger.connect(ground.writer_url(STORAGE)) as ledger,
-        ledger.run("bench:storage", "bench", capture=True),
-        requests.Session() as session,
-    ):
-        for number in range(calls):
-            session.get(f"{url}/large/{number % (calls // DISTINCT_OF)}").raise_for_status()
-    with ground.administer(STORAGE) as conn:
-        conn.execute(f"SET search_path = {LEDGER}")
-        conn.execute("CREATE TABLE public.distinct_bodies (content bytea)")
-        conn.execute(
-            "INSERT INTO public.distinct_bodies"
-            " SELECT content FROM bodies WHERE media_type = 'application/json'"
-        )
-        row = conn.execute(
-            "SELECT (SELECT count(*) FROM public.distinct_bodies), pg_total_relation_size('bodies'),"
-            "       pg_total_relation_size('public.distinct_bodies')"
-        ).fetchone()
-    assert row is not None
-    count, ours, limit = row
-    assert count == calls // DISTINCT_OF
-    return within(
-        f"Bodies of {calls:,} calls of 100 kB, one in ten new", [ours / 2**20], 1.2 * limit / 2**20, "MiB"
-    )
-
-
-@contextmanager
-def upstream() -> Iterator[str]:
-    """An API in a process of its own; its URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.upstream", str(LARGE)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()

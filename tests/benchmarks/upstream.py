@@ -2,7 +2,10 @@
 
 import json
 import random
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -27,6 +30,19 @@ def large(number: int, size: int) -> bytes:
             }
             rows.append(content)
     return json.dumps(rows).encode().ljust(size)
+
+
+@contextmanager
+def serving(size: int = 0) -> Iterator[str]:
+    """The API in a process of its own, with larger bodies of this size; its URL."""
+    process = subprocess.Popen([sys.executable, "-m", __name__, str(size)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -2,11 +2,13 @@
 
 import io
 import ssl
+from datetime import timedelta
 
 import httpx
 import pytest
 import requests
 import trustme
+from urllib3.util import Retry
 
 from audit_ledger import Ledger
 from tests.api_server import ROWS, ApiServer, serving
@@ -90,6 +92,17 @@ def test_each_attempt_of_a_retry_is_on_record(ledger: Ledger, api: ApiServer) ->
     ]
     assert [call["answer"] for call in calls] == [{"error": "away"}, {"error": "away"}, ROWS]
     assert [call["asked"] for call in calls] == [{"a": 1}] * 3
+
+
+def test_the_pause_between_two_attempts_is_part_of_neither(ledger: Ledger, api: ApiServer) -> None:
+    api.away = 2
+    retry = Retry(2, status_forcelist=[503], allowed_methods=None, backoff_factor=0.3)  # pauses 0, then 0.6 s
+    with capturing(ledger), requests.Session() as session:
+        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retry))
+        session.get(f"{api.url}/rows", timeout=5)
+    first, second, third = captured(ledger)
+    assert third["occurred_at"] - second["captured_at"] >= timedelta(seconds=0.5)
+    assert max(call["duration_ms"] for call in (first, second, third)) < 500
 
 
 def test_the_last_attempt_of_a_retry_in_vain_is_on_record(ledger: Ledger, api: ApiServer) -> None:

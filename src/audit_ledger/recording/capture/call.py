@@ -98,6 +98,11 @@ class Call:
         body, self.request = self.request, self.request.snapshot()
         return Call(self._calls, self.method, self.url, self.request_headers, body, self.attempt + 1)
 
+    def begin(self) -> None:
+        """It is sent only now, after a pause of the client's that was no waiting for the network."""
+        self.occurred_at = self._calls.clock.now
+        self.start()
+
     def start(self) -> None:
         """The clock runs: the script waits."""
         self._since = time.monotonic()

@@ -100,7 +100,7 @@ def sleeping(sleep: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             call = getattr(_sending, "call", None)
             if call is not None:
-                call.start()
+                call.begin()
 
     return wrapped
 
