@@ -43,15 +43,12 @@ def reported(api: Api, path: str = "/beta/bulk/congresstrading", size: int = 100
 
 
 def fetch(ledger: Ledger, base_url: str, since: date | None) -> Run:
-    """Record one fetch. Every page of it is checked before the first trade is ingested."""
-    parameters = {"since": since}
-    with ledger.run("data_fetch:congress_daily", "quiverquant_congress", parameters=parameters) as run:
+    """Record one fetch, checked before the first trade is ingested; of a whole one, what is missing is withdrawn."""
+    with ledger.run("data_fetch:congress_daily", "quiverquant_congress", parameters={"since": since}) as run:
         api = Api(run, base_url, {"Authorization": f"Bearer {key('QUIVER_API_KEY')}"})
         trades = [trade for trade in reported(api) if not since or trade.ReportDate >= since]
         days = [trade.ReportDate for trade in trades]
-        ingest = (
-            run.ingest_many if since else run.ingest_snapshot
-        )  # of all trades, a missing one is withdrawn
+        ingest = run.ingest_many if since else run.ingest_snapshot
         ingest("QuiverTrade", ((trade.id, trade) for trade in trades))
         run.date_range(min(days, default=None), max(days, default=None))
         run.counts(fetched=len(trades))
