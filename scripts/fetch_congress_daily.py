@@ -43,7 +43,7 @@ def reported(api: Api, path: str = "/beta/bulk/congresstrading", size: int = 100
 
 
 def fetch(ledger: Ledger, base_url: str, since: date | None) -> Run:
-    """Record one fetch, checked before the first trade is ingested; of a whole one, what is missing is withdrawn."""
+    """Record one fetch, checked before it is ingested; what a whole one lacks is withdrawn."""
     with ledger.run("data_fetch:congress_daily", "quiverquant_congress", parameters={"since": since}) as run:
         api = Api(run, base_url, {"Authorization": f"Bearer {key('QUIVER_API_KEY')}"})
         trades = [trade for trade in reported(api) if not since or trade.ReportDate >= since]
