@@ -35,6 +35,7 @@ from audit_ledger.events import (
     RunStarted,
     decode,
 )
+from audit_ledger.store.copies import Copy, temporary_copy
 from audit_ledger.store.recorder import LedgerRecorder
 from tests.store import InThread, recorder_at
 
@@ -440,7 +441,14 @@ def check(bench: Bench, *portions: int) -> None:
 
 
 def travel(bench: Bench) -> None:
-    """As of every position, and of every recorded_at, the views show what a plain fold up to there has."""
+    """As of every position, and every recorded_at: the views, and a replay, have what a plain fold has."""
+    with temporary_copy(bench.recorder.datastore) as copy:  # type: ignore[arg-type]
+        copy.make()
+        copy.conn.execute("UPDATE progress SET position = %s", [bench.base])
+        travel_beside(bench, copy)
+
+
+def travel_beside(bench: Bench, copy: Copy) -> None:
     model = Model()
     events = bench.admin.execute(
         "SELECT position, recorded_at, stream_id, type, state FROM events"
@@ -450,6 +458,12 @@ def travel(bench: Bench) -> None:
     for event, following in zip(events, [*events[1:], None], strict=True):
         model.fold(*event)
         assert bench.as_of(str(event[0])) == model.tables, event
+        copy.fold(event[0])
+        replayed = {
+            table: copy.conn.execute(f"SELECT * FROM {table} ORDER BY 1".encode()).fetchall()
+            for table in model.tables
+        }
+        assert replayed == model.tables, event
         if following is None or following[1] > event[1]:
             assert bench.as_of(event[1].isoformat()) == model.tables, event
 

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 import audit_ledger
 from audit_ledger import cli
-from audit_ledger.cli import administration, amendments, calls, governance, questions, records
+from audit_ledger.cli import administration, amendments, calls, governance, questions, records, replaying
 from audit_ledger.cli.output import complain
 from audit_ledger.cli.place import Place
 from audit_ledger.errors import LedgerError
@@ -96,6 +96,8 @@ app.command(rich_help_panel="Questions")(calls.calls)
 app.command(rich_help_panel="Questions")(calls.payload)
 app.command(rich_help_panel="Questions")(questions.check)
 app.command(rich_help_panel="Questions")(questions.status)
+app.command(rich_help_panel="Questions")(replaying.replay)
+app.command(rich_help_panel="Questions")(replaying.verify)
 
 app.command(rich_help_panel="Amendments")(amendments.close)
 app.command(rich_help_panel="Amendments")(amendments.correct)
@@ -105,6 +107,7 @@ projections = typer.Typer(
 )
 projections.command("status")(questions.projections_status)
 projections.command("update")(amendments.projections_update)
+projections.command("rebuild")(replaying.projections_rebuild)
 app.add_typer(projections, name="projections", rich_help_panel="Amendments")
 
 erase = typer.Typer(no_args_is_help=True, help="Erase bytes for good; the log keeps what refers to them.")

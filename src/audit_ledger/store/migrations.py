@@ -37,6 +37,9 @@ SCHEMA = [
 ]
 """How a schema is made."""
 
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+"""One at a time changes how a ledger is made."""
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -79,10 +82,7 @@ def init(conn: psycopg.Connection[Any], name: str) -> list[str]:
     done: list[str] = []
     try:
         with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-            cursor.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-                [f"audit-ledger init {name}"],
-            )
+            cursor.execute(LOCK, [f"audit-ledger init {name}"])
             _make_roles(cursor, name, done)
             _make_schemas(cursor, name, done)
             _migrate(cursor, name, done)

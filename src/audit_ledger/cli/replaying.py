@@ -1,0 +1,175 @@
+"""The commands that fold once more: replay, verify --live, projections rebuild."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audit_ledger import cli
+from audit_ledger.cli.output import Column, cell, count, one_line, plain, print_table, warn
+from audit_ledger.cli.place import Role
+
+if TYPE_CHECKING:
+    from rich.progress import Task
+
+    from audit_ledger.reading.replay import Replay
+    from audit_ledger.store.copies import Tell
+
+
+class Form(StrEnum):
+    """How rows are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+TABLES = (Column("table", "table"), Column("rows", "rows"))
+
+
+def replay(
+    ctx: typer.Context,
+    as_of: Annotated[
+        str,
+        typer.Option(
+            help="An instant or a date with its time zone, a position, or run RUN_ID.", metavar="WHEN"
+        ),
+    ],
+    table: Annotated[str | None, typer.Option(help="Print the rows of this table.", metavar="NAME")] = None,
+    form: Annotated[
+        Form, typer.Option("--format", help="How rows are printed: json is one object a line.")
+    ] = Form.table,
+) -> None:
+    """Fold the events up to an instant into a scratch copy of the read models, and show it.
+
+    Example: audit-ledger replay --as-of "2025-12-24 09:00 America/New_York" --table record_versions
+    """
+    with ctx.obj.connect() as ledger, progress() as tell, ledger.replay(as_of, tell=tell) as replayed:
+        if table is None:
+            print_table([{"table": name, "rows": replayed.count(name)} for name in replayed.tables], TABLES)
+            typer.echo(f"\n{replayed.header}")
+        elif form is Form.table:
+            _print_rows(replayed, table)
+        else:
+            terminal = sys.stdout.isatty()
+            for part in replayed.export(table, form.value):
+                sys.stdout.buffer.write(plain(part.decode()).encode() if terminal else part)
+            sys.stdout.flush()
+            warn(str(replayed.header))
+
+
+def _print_rows(replayed: Replay, table: str) -> None:
+    rows = [{name: cell(value) for name, value in row.items()} for row in replayed.rows(table)]
+    if rows:
+        print_table(rows, [Column(name, name) for name in rows[0]])
+        typer.echo(f"\n{replayed.header}")
+    else:
+        warn(f"no rows\n{replayed.header}")
+
+
+def verify(
+    ctx: typer.Context,
+    live: Annotated[
+        bool, typer.Option("--live", help="Compare a replay with the read models, now and as of the past.")
+    ] = False,
+    points: Annotated[int, typer.Option(help="As of so many positions.", min=0)] = 3,
+) -> None:
+    """Replay the events, and compare with what the read models and the views as of an instant have.
+
+    Ends with 1 when something differs.
+
+    Example: audit-ledger verify --live --points 10
+    """
+    if not live:
+        raise typer.BadParameter("so far only --live can be verified: audit-ledger verify --live")
+    with ctx.obj.connect() as ledger, progress() as tell:
+        found = ledger.verify_live(points, tell=tell)
+    for difference in found.differences:
+        typer.echo(one_line(f"❌ {difference}"))
+    for table, number in found.differing.items():
+        typer.echo(f"❌ {table}: {count(number, 'row')} not as the replay has them")
+    if not found.same:
+        raise typer.Exit(cli.WRONG)
+    typer.echo(
+        f"✅ {count(found.rows, 'row')} of {count(len(found.tables), 'table')} are as the replay has them,"
+        f" now at position {found.position:,}"
+        + (f" and as of {count(len(found.points), 'position')}" if found.points else "")
+    )
+
+
+CHANGES = (
+    Column("table", "table"),
+    Column("inserted", "inserted"),
+    Column("updated", "updated"),
+    Column("deleted", "deleted"),
+)
+
+
+def projections_rebuild(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="One read model; by default all.", metavar="[NAME]")
+    ] = None,
+) -> None:
+    """Refill read models from the events, and take over projection files that changed.
+
+    It goes on where it was interrupted. Writers and readers need not stop. Run it as an administrator of the
+    database, as init.
+
+    Example: audit-ledger projections rebuild
+    """
+    from dataclasses import asdict
+
+    from audit_ledger.store.rebuild import rebuild
+
+    settings = ctx.obj.settings()
+    url = ctx.obj.connection_url(Role.admin)
+    with progress() as tell:
+        done = rebuild(url, settings, name, tell)
+    if done.resumed_at:
+        warn(f"went on from position {done.resumed_at:,}, where it had been interrupted")
+    print_table([asdict(change) for change in done.changes], CHANGES)
+    how = "; the tables were replaced" if done.swapped else ""
+    typer.echo(f"\nrebuilt from the events up to position {done.position:,}{how}")
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """A bar on stderr with rate and time left; none where that is no terminal."""
+    from audit_ledger.store.copies import silent
+
+    if not sys.stderr.isatty():
+        yield silent
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f} events/s" if task.speed else "")
+
+    with Progress(
+        TextColumn("folding"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeLeft(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        folding = bar.add_task("folding", total=None)
+
+        def tell(position: int, upto: int) -> None:
+            if bar.tasks[0].total is None:  # it may go on where it was interrupted: the rate begins here
+                bar.reset(folding, completed=position, total=upto)
+            bar.update(folding, completed=position, total=upto)
+
+        yield tell
