@@ -106,9 +106,8 @@ COMMENT ON COLUMN records."position"  IS 'Position of that event.';
 COMMENT ON COLUMN records.commitment  IS 'Commitment of the content (bodies).';
 
 -- name: as_of
-CREATE VIEW data_ingestion_run_record_changes AS
-SELECT * FROM data_ingestion_run_record_changes WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
--- The first change after the position says what the row was.
+-- The first change after the position says what the row was. (The view of the changes shows none of those: it is
+-- made last, since from then on the name is its own.)
 CREATE VIEW data_ingestion_run_records AS
 SELECT r.id, r.data_ingestion_run_id, r.record_type, r.record_id,
        coalesce(c.operation, r.operation) AS operation, r.created_at,
@@ -120,6 +119,8 @@ SELECT r.id, r.data_ingestion_run_id, r.record_type, r.record_id,
         WHERE c.data_ingestion_run_record_id = r.id AND c.id > (SELECT "position"())
         ORDER BY c.id LIMIT 1) c ON true
  WHERE r.id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
+CREATE VIEW data_ingestion_run_record_changes AS
+SELECT * FROM data_ingestion_run_record_changes WHERE id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 -- A version changes once, when another replaces it.
 CREATE VIEW record_versions AS
 SELECT v.id, v.record_type, v.record_id, v.operation, v.content, v.data_ingestion_run_id,

@@ -484,6 +484,13 @@ CALL = plain("ApiCallMade", **FINE, endpoint="e", request="A" * 43)
 COMPLETED = plain("RunCompleted", **FINE)
 
 
+def test_a_touch_that_was_raised_later_is_as_it_was_before(bench: Bench) -> None:
+    given = plain("RecordIngested", **TOUCH, content="A" * 43)
+    for first in (plain("RecordWithdrawn", **TOUCH), plain("RecordIngested", **TOUCH)):
+        bench.tell([(0, False, START), (0, False, first), (0, False, given), (0, False, COMPLETED)])
+        check(bench)
+
+
 @pytest.mark.parametrize("early", [TOUCHED, CALL, COMPLETED], ids=["record", "call", "end"])
 @pytest.mark.parametrize("foreign", [False, True], ids=["own stream", "stream of others"])
 def test_an_event_about_a_run_that_starts_later_is_set_aside(bench: Bench, early: Say, foreign: bool) -> None:
