@@ -24,6 +24,9 @@ class Sizes:
         calls: API calls in a sample of capture.
         call_rounds: Samples of capture.
         large_calls: API calls with large bodies.
+        as_of_few: Events of the small ledger that is asked as of an instant.
+        as_of_many: Events of the large one.
+        as_of_rounds: Timed answers to each question.
     """
 
     batch: int = 10_000
@@ -34,10 +37,23 @@ class Sizes:
     calls: int = 300
     call_rounds: int = 15
     large_calls: int = 10_000
+    as_of_few: int = 100_000
+    as_of_many: int = 10_000_000
+    as_of_rounds: int = 101
 
 
 QUICK = Sizes(
-    batch=500, rounds=3, fold_chunks=1, starts=1, records=20_000, calls=5, call_rounds=1, large_calls=20
+    batch=500,
+    rounds=3,
+    fold_chunks=1,
+    starts=1,
+    records=20_000,
+    calls=5,
+    call_rounds=1,
+    large_calls=20,
+    as_of_few=10_000,
+    as_of_many=20_000,
+    as_of_rounds=2,
 )
 """Just enough to see that everything works; the figures mean nothing."""
 

@@ -442,7 +442,7 @@ def check(bench: Bench, *portions: int) -> None:
 
 def travel(bench: Bench) -> None:
     """As of every position, and every recorded_at: the views, and a replay, have what a plain fold has."""
-    with temporary_copy(bench.recorder.datastore) as copy:  # type: ignore[arg-type]
+    with temporary_copy(bench.recorder.datastore) as copy:
         copy.make()
         copy.conn.execute("UPDATE progress SET position = %s", [bench.base])
         travel_beside(bench, copy)
@@ -507,6 +507,13 @@ def test_as_of_before_it_was_raised_a_touch_is_what_it_was(bench: Bench) -> None
     raised = bench.base + 3
     assert bench.as_of(str(raised - 1))["data_ingestion_run_records"][0]["operation"] == "skipped"
     assert bench.as_of(str(raised))["data_ingestion_run_records"][0]["operation"] == "updated"
+
+
+def test_a_touch_that_was_raised_later_is_as_it_was_before(bench: Bench) -> None:
+    given = plain("RecordIngested", **TOUCH, content="A" * 43)
+    for first in (plain("RecordWithdrawn", **TOUCH), plain("RecordIngested", **TOUCH)):
+        bench.tell([(0, False, START), (0, False, first), (0, False, given), (0, False, COMPLETED)])
+        check(bench)
 
 
 @pytest.mark.parametrize("early", [TOUCHED, CALL, COMPLETED], ids=["record", "call", "end"])

@@ -5,14 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audit_ledger import cli
-from audit_ledger.cli.output import Column, cell, count, one_line, plain, print_table, warn
+from audit_ledger.cli.output import (
+    Column,
+    Form,
+    Format,
+    cell,
+    count,
+    one_line,
+    print_export,
+    print_table,
+    warn,
+)
 from audit_ledger.cli.place import Role
+from audit_ledger.cli.questions import AsOf
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -21,46 +31,30 @@ if TYPE_CHECKING:
     from audit_ledger.store.copies import Tell
 
 
-class Form(StrEnum):
-    """How rows are printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
 TABLES = (Column("table", "table"), Column("rows", "rows"))
 
 
 def replay(
     ctx: typer.Context,
-    as_of: Annotated[
-        str,
-        typer.Option(
-            help="An instant or a date with its time zone, a position, or run RUN_ID.", metavar="WHEN"
-        ),
-    ],
     table: Annotated[str | None, typer.Option(help="Print the rows of this table.", metavar="NAME")] = None,
-    form: Annotated[
-        Form, typer.Option("--format", help="How rows are printed: json is one object a line.")
-    ] = Form.table,
+    form: Form = Format.table,
+    as_of: AsOf = None,
 ) -> None:
     """Fold the events up to an instant into a scratch copy of the read models, and show it.
 
     Example: audit-ledger replay --as-of "2025-12-24 09:00 America/New_York" --table record_versions
     """
-    with ctx.obj.connect() as ledger, progress() as tell, ledger.replay(as_of, tell=tell) as replayed:
+    when = ctx.obj.as_of
+    if when is None:
+        raise typer.BadParameter("--as-of says up to when the events are replayed")
+    with ctx.obj.connect() as ledger, progress() as tell, ledger.replay(when, tell=tell) as replayed:
         if table is None:
             print_table([{"table": name, "rows": replayed.count(name)} for name in replayed.tables], TABLES)
             typer.echo(f"\n{replayed.header}")
-        elif form is Form.table:
+        elif form is Format.table:
             _print_rows(replayed, table)
         else:
-            terminal = sys.stdout.isatty()
-            for part in replayed.export(table, form.value):
-                sys.stdout.buffer.write(plain(part.decode()).encode() if terminal else part)
-            sys.stdout.flush()
-            warn(str(replayed.header))
+            print_export(replayed.header.as_dict(), replayed.export(table, form.value), form)
 
 
 def _print_rows(replayed: Replay, table: str) -> None:
