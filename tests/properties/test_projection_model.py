@@ -442,7 +442,7 @@ def check(bench: Bench, *portions: int) -> None:
 
 def travel(bench: Bench) -> None:
     """As of every position, and every recorded_at: the views, and a replay, have what a plain fold has."""
-    with temporary_copy(bench.recorder.datastore) as copy:  # type: ignore[arg-type]
+    with temporary_copy(bench.recorder.datastore) as copy:
         copy.make()
         copy.conn.execute("UPDATE progress SET position = %s", [bench.base])
         travel_beside(bench, copy)
