@@ -174,6 +174,7 @@ def test_writers_and_readers_go_on_and_no_reader_sees_a_half(
     try:
         for _ in range(3):
             assert not rebuilt().swapped
+            assert ledger.verify_live(2).same
     finally:
         done.set()
         results = [thread.result() for thread in threads]
