@@ -174,6 +174,7 @@ def test_writers_and_readers_go_on_and_no_reader_sees_a_half(
     try:
         for _ in range(3):
             assert not rebuilt().swapped
+            assert ledger.verify_live(2).same
     finally:
         done.set()
         results = [thread.result() for thread in threads]
@@ -316,7 +317,12 @@ def test_a_changed_view_is_taken_over(
 
 
 def test_a_changed_table_takes_the_place_of_the_old_one(
-    told: Ledger, reader_url: str, admin: Admin, rebuilt: Rebuild, monkeypatch: pytest.MonkeyPatch
+    told: Ledger,
+    officer: Ledger,
+    reader_url: str,
+    admin: Admin,
+    rebuilt: Rebuild,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     change(
         monkeypatch,
@@ -349,6 +355,9 @@ def test_a_changed_table_takes_the_place_of_the_old_one(
             (1, "running")
         ]
         assert conn.execute("SELECT count(*) FROM as_of.records").fetchone() == (4,)
+    officer.set_retention(0, reason="over", by="Ann")
+    officer.erase_record("X", 5, reason="asked for", by="Ann")
+    assert told.verify_live().same
     # Foreign keys, owners and comments are those of the files.
     assert not rebuilt().swapped
     keys = "SELECT count(*) FROM pg_constraint WHERE confrelid = 'data_ingestion_runs'::regclass"

@@ -220,7 +220,7 @@ def _files(found: Status) -> Check:
         "projection files",
         ok=False,
         detail=f"{', '.join(changed)} changed since the read models were made",
-        remedy="restore the files, or install the audit-ledger that made the read models",
+        remedy="run `audit-ledger projections rebuild` as an administrator of the database",
     )
 
 

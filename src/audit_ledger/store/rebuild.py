@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import psycopg
 from psycopg import Connection, sql
@@ -190,7 +191,21 @@ class _Rebuild:
             sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, sql.Literal(made_by)),
         )
         self.copy.make()
+        self._log(to="UNLOGGED")
         return 0
+
+    def _log(self, *, to: Literal["LOGGED", "UNLOGGED"]) -> None:
+        """Whether the copy's tables are written to the write-ahead log.
+
+        While they are filled they are not: should the server crash, they are empty and begin anew.
+        """
+        tables = [table for file in self.copy.files for table in file.tables]
+        # A logged table may not refer to one that is not.
+        ordered = tables if to == "LOGGED" else [*reversed(tables), "progress", "set_aside"]
+        for table in ordered:
+            self.conn.execute(
+                sql.SQL(f"ALTER TABLE {{}} SET {to}").format(sql.Identifier(self.copy.schema, table))
+            )
 
     def _replay(self, tell: Tell) -> None:
         """Fold until no more than a chunk is missing that the live read models have."""
@@ -226,6 +241,7 @@ class _Rebuild:
         if swapped or takeover.other_set_aside(self.conn, self.copy, self.live):
             names = [file.name for file in self.copy.files]
         if swapped:
+            self._log(to="LOGGED")
             changes = takeover.swap(self.conn, self.copy, self.live)
         else:
             chosen = [
