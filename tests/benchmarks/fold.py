@@ -4,6 +4,8 @@ The bare statements (bare_fold.sql) fill identical tables, indexes and foreign k
 schema of the same database, decoding the same events through the same views, a chunk a transaction. They
 are told the answers: no comparing, no counting, no second touch of a row. At the end both sides must
 hold the same rows.
+
+The same again in temporary tables, as a replay does it; and beside the replay, the library's runner.
 """
 
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.store.sql import SqlFile, projection_files
 from tests.benchmarks.ground import LEDGER, Ground
 from tests.benchmarks.harness import WARM_UP, Row, Sizes, rates, seconds, take_turns
+from tests.benchmarks.replay import BUFFERS, TEMPORARY, Replay, one_by_one
 from tests.benchmarks.rows import DICE, NOW, RECORD_TYPE, commitment, record_id
 
 DATABASE, REFERENCE = "bench_fold", "bench_fold_reference"
@@ -40,22 +43,41 @@ RECORDS = RUN - CALLS - 2
 
 
 def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
-    """The row of the table about folding."""
+    """The rows of the table about folding and replaying."""
     ground.make_ledger(DATABASE)
     with ground.writer(DATABASE) as database:
         record_runs(LedgerRecorder(database), (WARM_UP + sizes.fold_chunks) * projections.CHUNK // RUN)
     make_peer(ground)
     ground.settle(DATABASE)
-    with ground.writer(DATABASE) as database, ground.administer(DATABASE) as conn:
-        bare = BareFold(conn)
+    with (
+        ground.writer(DATABASE) as database,
+        ground.administer(DATABASE) as conn,
+        ground.administer(DATABASE) as scratch,
+        ground.administer(DATABASE) as bare_scratch,
+    ):
+        bare = BareFold(conn, "bare")
+        replay = Replay(scratch)
+        bare_replay = BareFold(bare_scratch, f"{TEMPORARY}, bare")
 
         def fold() -> float:
             return seconds(lambda: projections.update(database, upto=bare.position + 1))
 
-        ours, theirs = take_turns(sizes.fold_chunks, fold, bare)
-        require_same_rows(conn)
+        ours, theirs, replayed, bare_replayed = take_turns(sizes.fold_chunks, fold, bare, replay, bare_replay)
+        require_same_rows(conn, f"{LEDGER}_read", "bare")
+        require_same_rows(scratch, TEMPORARY, "bare")
     name = f"Fold {projections.CHUNK:,} events into the read models"
     yield rates(name, "bare INSERT … SELECT", ours, theirs, projections.CHUNK, 0.8)
+    name = f"Replay {projections.CHUNK:,} events into temporary tables"
+    yield rates(name, "bare INSERT … SELECT", replayed, bare_replayed, projections.CHUNK, 0.7)
+    alone = one_by_one(ground, DATABASE, sizes.runner_events) * projections.CHUNK / sizes.runner_events
+    yield rates(
+        name,
+        "ProjectionRunner, one INSERT an event",
+        replayed,
+        [alone] * len(replayed),
+        projections.CHUNK,
+        50,
+    )
 
 
 def record_runs(recorder: LedgerRecorder, count: int) -> None:
@@ -131,8 +153,11 @@ class BareFold:
         position: Position of the last event that it has folded.
     """
 
-    def __init__(self, conn: psycopg.Connection[Any]) -> None:
-        conn.execute(f"SET search_path = bare, {LEDGER}")
+    def __init__(self, conn: psycopg.Connection[Any], path: str) -> None:
+        conn.execute(f"{BUFFERS}; SET search_path = {path}, {LEDGER}")
+        if path.startswith(TEMPORARY):
+            for file in projection_files():
+                conn.execute(file.blocks["ddl"].encode())
         # Plans as good as ours, whatever the planner knows of tables that have only just grown.
         conn.execute(
             "SET enable_seqscan = off; SET enable_material = off; SET work_mem = '32MB'; SET jit = off;"
@@ -156,14 +181,14 @@ class BareFold:
                 self._conn.execute(statement)
 
 
-def require_same_rows(conn: psycopg.Connection[Any]) -> None:
+def require_same_rows(conn: psycopg.Connection[Any], ours: str, bare: str) -> None:
     """Make sure that both sides did the same work.
 
     Raises:
         RuntimeError: a table differs.
     """
     for table in TABLES:
-        names = {"bare": sql.Identifier("bare", table), "ours": sql.Identifier(f"{LEDGER}_read", table)}
+        names = {"bare": sql.Identifier(bare, table), "ours": sql.Identifier(ours, table)}
         row = conn.execute(
             sql.SQL(
                 "SELECT (SELECT count(*) FROM {ours}), (SELECT count(*) FROM {bare}),"

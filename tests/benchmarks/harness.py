@@ -19,6 +19,7 @@ class Sizes:
         rounds: Timed samples of each contestant.
         fold_chunks: Chunks that are folded, in turn with the bare statements; few enough that no checkpoint
             falls among them.
+        runner_events: Events that the library's runner folds, one by one.
         starts: How often a stopped server is connected to.
         records: Records of the long run.
         calls: API calls in a sample of capture.
@@ -32,6 +33,7 @@ class Sizes:
     batch: int = 10_000
     rounds: int = 31
     fold_chunks: int = 16
+    runner_events: int = 5_000
     starts: int = 7
     records: int = 1_000_000
     calls: int = 300
@@ -46,6 +48,7 @@ QUICK = Sizes(
     batch=500,
     rounds=3,
     fold_chunks=1,
+    runner_events=200,
     starts=1,
     records=20_000,
     calls=5,
