@@ -117,4 +117,4 @@ def _text(text: str, path: str) -> str:
 
 def storable(text: str) -> str:
     """Text made fit for an event: NUL and lone surrogates replaced by U+FFFD. For messages of others."""
-    return UNSTORABLE.sub("\ufffd", text)
+    return text if text.isascii() and "\0" not in text else UNSTORABLE.sub("\ufffd", text)

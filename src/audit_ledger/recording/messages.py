@@ -25,6 +25,9 @@ _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:\s*;[ -~]*)?", re.ASCII
 OwnRedactor = Callable[[bytes, str], bytes]
 """A user's own: given a message's body, secrets cut out already, and its media type; returns what to keep."""
 
+CLEAN = 1000
+"""So many bodies at most are known to be clean."""
+
 
 class Dropped(Exception):
     """A body must not be kept, since nobody could say what of it may."""
@@ -77,7 +80,24 @@ class Messages:
         kind = self.media_type(media_type, content)
         if content.startswith(GZIP):
             return self._owned(self._unpacked(content, kind), kind)
-        return self._owned(self.redactor.redact_body(content, kind), kind)
+        body = Body(content, kind)
+        known = (body.sha256, kind)
+        if known not in self._clean:
+            clean = self.redactor.redact_body(content, kind)
+            if clean != content:
+                return self._owned(clean, kind)
+            if len(self._clean) >= CLEAN:
+                self._clean.clear()
+            self._clean.add(known)
+        return body if self.own is None else self._owned(content, kind)
+
+    @cached_property
+    def _clean(self) -> set[tuple[bytes, str]]:
+        """Digests and media types of bodies without secrets: who asks again often gets the same again.
+
+        Of a body with a secret nothing is remembered.
+        """
+        return set()
 
     def _unpacked(self, content: bytes, media_type: str) -> bytes:
         """A gzip file without the secrets in it; the very same bytes if it holds none."""

@@ -28,6 +28,6 @@ def remaining(headers: Mapping[str, str]) -> int | None:
     """
     found = [int(number) for number in _ITEM.findall(headers.get("ratelimit", ""))]
     for name, value in headers.items():
-        if _NAME.fullmatch(name) and (number := _NUMBER.match(value)):
+        if "remaining" in name and _NAME.fullmatch(name) and (number := _NUMBER.match(value)):
             found.append(int(number[1]))
     return min(found, default=None)

@@ -9,13 +9,14 @@ encodings. Its headers, those on a list, stand in the event.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from audit_ledger.errors import InvalidValue
-from audit_ledger.events import MAX_STATE_BYTES, ApiCallMade, storable
+from audit_ledger.events import MAX_STATE_BYTES, ApiCallMade, Event, storable
 from audit_ledger.recording.capture import rate_limits
 from audit_ledger.recording.capture.copying import decoded
 from audit_ledger.recording.messages import Dropped, Messages
@@ -31,9 +32,14 @@ ENDPOINT_CHARACTERS = 2_000
 HEADER_CHARACTERS = 16_000
 COMMITMENTS = 200
 """Bytes that the commitments of request and response will add to an event."""
+OTHER_BYTES = 2_000
+"""More than an event's names, numbers and instants take."""
 REQUEST = "message/http; msgtype=request"
 UNKNOWN = "unknown"
 """The endpoint of a call whose URL cannot be told."""
+
+_DROPPED = re.compile(r"[\t\r\n]")
+"""What `urlsplit` leaves out of a URL, wherever it stands."""
 
 
 class Finished:
@@ -106,7 +112,7 @@ class Finished:
     def _url(self) -> SplitResult:
         """What was called, without secrets."""
         try:
-            return urlsplit(self._messages.redactor.redact_url(storable(self._call.url)))
+            return _split(self._messages.redactor.redact_url(storable(self._call.url)))
         except ValueError:
             return urlsplit("")
 
@@ -155,9 +161,28 @@ class Finished:
 
 def _storable(pending: Pending) -> Pending:
     """The same; raises InvalidValue where the event is larger than the log takes."""
-    if len(pending.event.state) + COMMITMENTS > MAX_STATE_BYTES:
+    if _at_most(pending.event) > MAX_STATE_BYTES and len(pending.event.state) + COMMITMENTS > MAX_STATE_BYTES:
         raise InvalidValue("ApiCallMade", expected=f"at most {MAX_STATE_BYTES:,} bytes", actual="more")
     return pending
+
+
+def _at_most(event: Event) -> int:
+    """Bytes that its state cannot exceed, commitments included: JSON takes at most six for a character."""
+    characters = 0
+    for value in event.__dict__.values():
+        if isinstance(value, str):
+            characters += len(value)
+        elif isinstance(value, dict):
+            characters += sum(1 + len(name) + len(text) for name, text in value.items())
+    return COMMITMENTS + OTHER_BYTES + 6 * characters
+
+
+def _split(url: str) -> SplitResult:
+    """`urlsplit`, which remembers what it split, of what is the same from call to call: not the query."""
+    before, mark, query = url.partition("?")
+    if not mark or "#" in url or _DROPPED.search(query):
+        return urlsplit(url)
+    return urlsplit(before)._replace(query=query)
 
 
 def _unkept(copy: Copy, media_type: str) -> Unkept:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from audit_ledger.recording.redaction.names import header_holds_secret
+from audit_ledger.recording.redaction.names import LONGEST, header_holds_secret
 
 if TYPE_CHECKING:
     from audit_ledger.recording.redaction.rules import Rules
@@ -29,16 +29,21 @@ _SCHEMES = re.compile(
 )
 
 
-def _is_secret(rules: "Rules", name: str) -> bool:
+def is_secret(rules: "Rules", name: str) -> bool:
+    """Whether a header of that name holds a secret."""
     return rules.hides(name) or header_holds_secret(name)
 
 
 def _value(rules: "Rules", name: str, value: str, depth: int) -> str:
-    if _is_secret(rules, name):
+    if is_secret(rules, name):
         scheme = _SCHEMES.match(value)
         start = scheme.end() if scheme else 0
         return value[:start] + rules.mark(value[start:]) if value else ""
-    return rules.url(value, depth) if name.lower() in _URLS else rules.text(value, depth)
+    return _of_no_secret(rules, name.lower(), value, depth)
+
+
+def _of_no_secret(rules: "Rules", name: str, value: str, depth: int) -> str:
+    return rules.url(value, depth) if name in _URLS else rules.text(value, depth)
 
 
 def line(rules: "Rules", text: str, depth: int) -> str:
@@ -61,8 +66,9 @@ def response(
     for given, value in headers:
         name = given.strip().lower()
         kept = name in _KEPT or name.startswith(_KEPT_BEGINNINGS) or name in extra
-        if kept and not _is_secret(rules, name):
+        if kept and not (rules.secret_header(name) if len(name) < LONGEST else is_secret(rules, name)):
             found.setdefault(name, []).append(value)
     return {
-        name: _value(rules, name, ", ".join(values), depth)[:LONGEST_VALUE] for name, values in found.items()
+        name: _of_no_secret(rules, name, ", ".join(values), depth)[:LONGEST_VALUE]
+        for name, values in found.items()
     }

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus
 
 from audit_ledger.recording.redaction.marks import MARK, user_mark
+from audit_ledger.recording.redaction.names import LONGEST
 
 if TYPE_CHECKING:
     from audit_ledger.recording.redaction.rules import Rules
@@ -44,7 +45,7 @@ def pairs(rules: "Rules", query: str, depth: int) -> str:
     def pair(match: re.Match[str]) -> str:
         name, value = match.groups()
         plain = unquote_plus(value)
-        if rules.name(name)[2]:
+        if (rules.known(name) if len(name) < LONGEST else rules.name(name))[2]:
             return f"{name}={rules.mark(plain) if value else ''}"
         clean = rules.text(plain, depth - 1) if depth and plain != value else plain
         return match[0] if clean == plain else f"{name}={_quoted(clean)}"

@@ -47,6 +47,10 @@ class Redactor:
     def _rules(self) -> Rules:
         return Rules(self.extra_names, self.extra_patterns, self.key)
 
+    @cached_property
+    def _extra_headers(self) -> frozenset[str]:
+        return frozenset(name.strip().lower() for name in self.extra_headers)
+
     def redact(self, value: JsonValue) -> JsonValue:
         """A copy of a JSON-like tree without its secrets; the tree itself is left alone."""
         return cast("JsonValue", self._rules.tree(value, _DEPTH))
@@ -79,8 +83,7 @@ class Redactor:
             By name in lower case; values of one name joined by ", ", and cut at 1,000 characters.
             Never set-cookie nor another header of a secret name.
         """
-        extra = frozenset(name.strip().lower() for name in self.extra_headers)
-        return self._rules.response_headers(headers, extra, _DEPTH)
+        return self._rules.response_headers(headers, self._extra_headers, _DEPTH)
 
     def command_line(self, arguments: Sequence[str]) -> list[str]:
         """The arguments of a command without secrets, as many as before."""

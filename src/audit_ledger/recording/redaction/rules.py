@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from audit_ledger.recording.redaction import (
@@ -37,6 +37,7 @@ class Rules:
         always: Whether the filters are off, since users' patterns may match anything.
         trigger: Finds what every text with a secret holds.
         known: `name`, with a memory.
+        secret_header: Whether a header of the name holds a secret, with a memory.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Rules:
         self.always = bool(extra_patterns)
         self.trigger: Callable[[str], Any] = _TRIGGER.search
         self.known: Callable[[str], tuple[str, bool, bool]] = lru_cache(4096)(self.name)
+        self.secret_header: Callable[[str], bool] = lru_cache(1024)(partial(headers.is_secret, self))
 
     def mark(self, secret: object) -> str:
         """What takes the place of a secret."""
