@@ -680,9 +680,9 @@ def test_doctor_goes_as_far_as_it_can(home: Path, options: list[str], name: str)
 
 COMMANDS = [
     *[[command] for command in ("runs", "show", "provenance", "check", "status", "close", "resend")],
-    *[[command] for command in ("init", "doctor", "url", "psql")],
-    ["projections", "status"],
-    ["projections", "update"],
+    *[[command] for command in ("init", "doctor", "url", "psql", "records", "history", "diff", "chain")],
+    *[[command] for command in ("correct", "calls", "payload", "replay", "verify")],
+    *[["projections", command] for command in ("status", "update", "rebuild")],
     *[["server", command] for command in ("start", "stop", "status")],
     *[["erase", what] for what in ("payload", "record")],
     *[["hold", "add", what] for what in ("payload", "record", "run")],

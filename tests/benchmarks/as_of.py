@@ -50,7 +50,7 @@ def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
     """The rows of the table about questions as of an instant."""
     ledgers = [Asked(ground, events) for events in (sizes.as_of_few, sizes.as_of_many)]
     small, large = (f"{ledger.events:,} events" for ledger in ledgers)
-    for when, moment in (("now", 1), ("at the first tenth", 10)):
+    for when, moment in (("now", 1), ("the first tenth", 10)):
         for question, name in QUESTIONS.items():
             contestants: list[Callable[[], float]] = []
             for ledger in ledgers:
