@@ -28,6 +28,7 @@ test: $(READY) lint ## lint, then test on the embedded server, then the store on
 ifneq ($(SYSTEM_POSTGRES),)
 	AUDIT_LEDGER_TEST_POSTGRES=$(SYSTEM_POSTGRES) $(BIN)/pytest -n 2 --dist loadfile \
 		tests/contract tests/integration/test_event_store.py tests/integration/test_guards.py tests/integration/test_erasure.py \
+		tests/integration/test_as_of.py tests/integration/test_replay.py \
 		tests/properties/test_projection_model.py tests/acceptance/test_specification.py
 endif
 
