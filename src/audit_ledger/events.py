@@ -80,16 +80,9 @@ def _instant(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _document(value: object) -> object:
-    return json.loads(canonical_json(value, "parameters", max_integer=MAX_INTEGER))
-
-
-def _details(value: object) -> object:
-    return json.loads(canonical_json(value, "details", max_integer=MAX_INTEGER))
-
-
-def _values(value: object) -> object:
-    return json.loads(canonical_json(value, "values", max_integer=MAX_INTEGER))
+def _document(field: str) -> BeforeValidator:
+    """JSON as it will be stored; what is none is refused by the path inside that field."""
+    return BeforeValidator(lambda value: json.loads(canonical_json(value, field, max_integer=MAX_INTEGER)))
 
 
 def _sorted(headers: dict[str, str]) -> dict[str, str]:
@@ -189,7 +182,7 @@ class RunStarted(Event):
     code_version: Text | None = None
     host: Text | None = None
     occurred_at: Instant
-    parameters: Annotated[dict[str, Any], BeforeValidator(_document)] | None = None
+    parameters: Annotated[dict[str, Any], _document("parameters")] | None = None
     process_id: int | None = None
     run_id: UUID | None = None
     scheduled_for: Instant | None = None
@@ -362,7 +355,7 @@ class EventCorrected(Event):
     occurred_at: Instant
     reason: Reason
     v: Literal[1] = 1
-    values: Annotated[dict[str, Any], BeforeValidator(_values)] | None = None
+    values: Annotated[dict[str, Any], _document("values")] | None = None
 
 
 class DecisionMade(Event):
@@ -373,7 +366,7 @@ class DecisionMade(Event):
 
     by: Name | None = None
     decision_id: Identifier
-    details: Annotated[dict[str, Any], BeforeValidator(_details)] | None = None
+    details: Annotated[dict[str, Any], _document("details")] | None = None
     inputs: Annotated[tuple[tuple[Name, Identifier], ...], Field(max_length=MAX_INPUTS)] = ()
     occurred_at: Instant
     reference: Position
@@ -385,7 +378,7 @@ class DecisionExecuted(Event):
 
     by: Name | None = None
     decision_id: Identifier
-    details: Annotated[dict[str, Any], BeforeValidator(_details)] | None = None
+    details: Annotated[dict[str, Any], _document("details")] | None = None
     execution_id: Identifier
     occurred_at: Instant
     v: Literal[1] = 1
