@@ -2,8 +2,9 @@
 
 In a page, ```python blocks are executed one after the other; in ```console blocks each line that
 begins with `$ ` is a command, and what follows is what it prints (stdout and stderr), where `…` stands for
-anything. A page has a ledger of its own, an empty folder to work in, and files made by
-```toml / ```python blocks whose first line is `# file: NAME`. `<!-- skip: next "reason" -->` skips a block.
+anything, and several spaces are as good as one: a column is as wide as what happens to be in it. A page has
+a ledger of its own, an empty folder to work in, and files made by ```toml / ```python blocks whose first
+line is `# file: NAME`. `<!-- skip: next "reason" -->` skips a block.
 """
 
 import contextlib
@@ -43,6 +44,11 @@ def python(example: Example) -> str | None:
     return None
 
 
+def spaced(text: str) -> str:
+    """The text with one space wherever there are several, and none at the ends of lines."""
+    return "\n".join(re.sub(" +", " ", line).strip() for line in text.strip().split("\n"))
+
+
 def console(example: Example) -> str | None:
     """```console: run each command and compare what it prints."""
     for part in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
@@ -60,10 +66,9 @@ def console(example: Example) -> str | None:
             check=False,
             timeout=120,
         )
-        pattern = re.escape(expected).replace("…", ".*?")
-        actual = "\n".join(line.rstrip() for line in result.stdout.strip().split("\n"))
-        if not re.fullmatch(pattern, actual, flags=re.DOTALL):
-            return f"$ {command}\n--- expected\n{expected}\n--- printed\n{actual}"
+        pattern = re.escape(spaced(expected)).replace("…", ".*?")
+        if not re.fullmatch(pattern, spaced(result.stdout), flags=re.DOTALL):
+            return f"$ {command}\n--- expected\n{expected}\n--- printed\n{result.stdout}"
     return None
 
 
