@@ -98,7 +98,10 @@ SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
        (d.s ->> 'duration_ms')::bigint                 AS duration_ms,
        d.s ->> 'message'                               AS message,
        d.s ->> 'error_class'                           AS error_class,
-       d.s -> 'backtrace'                              AS backtrace
+       d.s -> 'backtrace'                              AS backtrace,
+       (d.s ->> 'exit_status')::integer                AS exit_status,
+       d.s ->> 'signal'                                AS signal,
+       d.s ->> 'output'                                AS output
   FROM events e
  CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
  WHERE e.type IN ('RunCompleted', 'RunFailed');
@@ -153,13 +156,113 @@ SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version, e.type,
  WHERE e.type IN ('DecisionMade', 'DecisionExecuted');
 COMMENT ON VIEW decision_made IS 'DecisionMade and DecisionExecuted events, decoded.';
 
+-- name: run_heartbeat
+-- HeartbeatRecorded events; of those that no run stands behind, run_id is their stream, where no run is.
+CREATE VIEW run_heartbeat AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
+       coalesce((d.s ->> 'run_id')::uuid, e.stream_id) AS run_id,
+       as_instant(d.s ->> 'occurred_at')               AS occurred_at,
+       (d.s ->> 'done')::bigint                        AS done,
+       (d.s ->> 'total')::bigint                       AS total
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type = 'HeartbeatRecorded';
+COMMENT ON VIEW run_heartbeat IS 'HeartbeatRecorded events, decoded.';
+
+-- name: run_part
+-- RunJoined and RunLeft alike: the processes that took part in the run of another one.
+CREATE VIEW run_part AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version, e.type,
+       (d.s ->> 'run_id')::uuid                        AS run_id,
+       as_instant(d.s ->> 'occurred_at')               AS occurred_at,
+       d.s ->> 'task'                                  AS task,
+       d.s ->> 'source'                                AS source,
+       d.s -> 'parameters'                             AS parameters,
+       d.s ->> 'actor'                                 AS actor,
+       d.s ->> 'host'                                  AS host,
+       (d.s ->> 'process_id')::bigint                  AS process_id,
+       d.s ->> 'code_version'                          AS code_version,
+       d.s ->> 'software_version'                      AS software_version,
+       (d.s ->> 'duration_ms')::bigint                 AS duration_ms,
+       d.s ->> 'error_class'                           AS error_class,
+       d.s ->> 'message'                               AS message
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type IN ('RunJoined', 'RunLeft');
+COMMENT ON VIEW run_part IS 'RunJoined and RunLeft events, decoded.';
+
+-- name: task_event
+-- RunSkipped, TaskDefined and TaskRemoved alike: what is said of tasks outside of runs.
+CREATE VIEW task_event AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version, e.type,
+       as_instant(d.s ->> 'occurred_at')               AS occurred_at,
+       d.s ->> 'task'                                  AS task,
+       d.s ->> 'source'                                AS source,
+       as_instant(d.s ->> 'scheduled_for')             AS scheduled_for,
+       (d.s ->> 'running')::uuid                       AS running,
+       d.s ->> 'host'                                  AS host,
+       d.s ->> 'reason'                                AS reason,
+       d.s -> 'definition'                             AS definition
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type IN ('RunSkipped', 'TaskDefined', 'TaskRemoved');
+COMMENT ON VIEW task_event IS 'RunSkipped, TaskDefined and TaskRemoved events, decoded.';
+
+-- name: finding
+-- RunMissed, RunAbandoned and AnomalyFound alike: what watchers found.
+CREATE VIEW finding AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
+       CASE e.type WHEN 'RunMissed' THEN 'missed' WHEN 'RunAbandoned' THEN 'abandoned' ELSE d.s ->> 'kind' END AS kind,
+       (d.s ->> 'alert_id')::uuid                      AS alert_id,
+       (d.s ->> 'key') COLLATE "C"                     AS key,
+       as_instant(d.s ->> 'occurred_at')               AS occurred_at,
+       (d.s ->> 'run_id')::uuid                        AS run_id,
+       d.s ->> 'task'                                  AS task,
+       as_instant(d.s ->> 'scheduled_for')             AS scheduled_for,
+       as_instant(d.s ->> 'last_seen_at')              AS last_seen_at,
+       d.s ->> 'endpoint'                              AS endpoint,
+       d.s ->> 'detail'                                AS detail,
+       d.s -> 'values'                                 AS "values"
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type IN ('RunMissed', 'RunAbandoned', 'AnomalyFound');
+COMMENT ON VIEW finding IS 'RunMissed, RunAbandoned and AnomalyFound events, decoded.';
+
+-- name: alert_event
+-- What happened to alerts, from AlertRaised to AlertResolved.
+CREATE VIEW alert_event AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version, e.type,
+       (d.s ->> 'alert_id')::uuid                      AS alert_id,
+       as_instant(d.s ->> 'occurred_at')               AS occurred_at,
+       d.s ->> 'kind'                                  AS kind,
+       d.s ->> 'subject'                               AS subject,
+       d.s ->> 'severity'                              AS severity,
+       d.s ->> 'title'                                 AS title,
+       d.s ->> 'detail'                                AS detail,
+       d.s ->> 'owner'                                 AS owner,
+       (d.s ->> 'run_id')::uuid                        AS run_id,
+       CASE WHEN e.type = 'AlertRaised' THEN
+            ARRAY(SELECT jsonb_array_elements_text(d.s -> 'channels')) END AS channels,
+       d.s ->> 'channel'                               AS channel,
+       d.s ->> 'notice'                                AS notice,
+       (d.s ->> 'attempt')::integer                    AS attempt,
+       d.s ->> 'escalates'                             AS escalates,
+       coalesce((d.s ->> 'repeated')::boolean, false)  AS repeated,
+       d.s ->> 'error'                                 AS error,
+       d.s ->> 'by'                                    AS by,
+       d.s ->> 'reason'                                AS reason
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type IN ('AlertRaised', 'AlertAttempted', 'AlertDelivered', 'AlertFailed', 'AlertAcknowledged', 'AlertResolved');
+COMMENT ON VIEW alert_event IS 'Events about alerts, decoded.';
+
 -- name: grants
 DO $$
 DECLARE
     ledger text := current_schema();
 BEGIN
     EXECUTE format('GRANT SELECT ON run_started, record_touched, api_call_made, run_ended, officer_event, event_corrected,'
-                   ' decision_made TO %I, %I',
+                   ' decision_made, run_heartbeat, run_part, task_event, finding, alert_event TO %I, %I',
                    ledger || '_reader', ledger || '_projector');
     EXECUTE format('GRANT EXECUTE ON FUNCTION as_instant(text), as_day(text) TO %I, %I',
                    ledger || '_reader', ledger || '_projector');

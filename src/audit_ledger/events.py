@@ -50,6 +50,30 @@ MAX_DAYS = 36_500
 MAX_INPUTS = 1000
 """Records that one DecisionMade names at most; a decision with more has several, in one stream."""
 
+AnomalyKind = Literal[
+    "api_errors",
+    "empty",
+    "failed",
+    "late",
+    "miscounted",
+    "overrun",
+    "rate_limit_low",
+    "rate_limited",
+    "read_models_behind",
+    "slow_endpoint",
+    "stale",
+    "too_few",
+    "too_many",
+    "unusual_duration",
+    "unusual_volume",
+    "verification_failed",
+]
+Kind = AnomalyKind | Literal["missed", "abandoned"]
+"""What a watcher can find."""
+
+Notice = Literal["raised", "resolved"]
+"""What a channel is told of an alert."""
+
 Operation = Literal["created", "updated", "skipped"]
 """What a run did with a record that it saw."""
 
@@ -96,6 +120,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterVal
 Identifier = Annotated[Name, BeforeValidator(_identifier)]
 Commitment = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
+Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
 Position = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 
@@ -273,7 +298,10 @@ class RunCompleted(_Ended):
 
 
 class RunFailed(_Ended):
-    """A run failed: with what, where, and how far it had come."""
+    """A run failed: with what, where, and how far it had come.
+
+    Of a command, `exit_status` or `signal` say how it ended, and `output` is the tail of what it printed.
+    """
 
     backtrace: list[Text] | None = None
     created: Count | None = None
@@ -281,10 +309,13 @@ class RunFailed(_Ended):
     data_date_start: Day | None = None
     duration_ms: Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None = None
     error_class: Text
+    exit_status: Annotated[int, Field(strict=True, ge=0, le=255)] | None = None
     fetched: Count | None = None
     message: Text
     occurred_at: Instant
+    output: Text | None = None
     run_id: UUID | None = None
+    signal: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_+]{1,20}$")] | None = None
     skipped: Count | None = None
     updated: Count | None = None
     v: Literal[1] = 1
@@ -385,9 +416,188 @@ class DecisionExecuted(Event):
 
 
 class HeartbeatRecorded(Event):
-    """Nothing happened but that time went by: what was recorded before it is final."""
+    """Time went by. In a run's name: it goes on, and how far it is. In nobody's: what came before is final."""
+
+    done: Amount | None = None
+    occurred_at: Instant
+    run_id: UUID | None = None
+    total: Amount | None = None
+    v: Literal[1] = 1
+
+
+class RunJoined(Event):
+    """A process takes part in the run of another one. The first event of its stream."""
+
+    actor: Text | None = None
+    code_version: Text | None = None
+    host: Text | None = None
+    occurred_at: Instant
+    parameters: Annotated[dict[str, Any], _document("parameters")] | None = None
+    process_id: int | None = None
+    run_id: UUID
+    software_version: Text | None = None
+    source: Name
+    task: Name
+    v: Literal[1] = 1
+
+
+class RunLeft(Event):
+    """A process that took part in a run has done its part, or failed at it. The run goes on."""
+
+    duration_ms: Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None = None
+    error_class: Text | None = None
+    message: Text | None = None
+    occurred_at: Instant
+    run_id: UUID
+    v: Literal[1] = 1
+
+
+class RunSkipped(Event):
+    """A run of a task did not begin, since another one still went on."""
+
+    host: Text | None = None
+    occurred_at: Instant
+    reason: Reason
+    running: UUID | None = None
+    scheduled_for: Instant | None = None
+    source: Name
+    task: Name
+    v: Literal[1] = 1
+
+
+class TaskDefined(Event):
+    """From here on a task is watched as `definition` says: its table in ledger.toml."""
+
+    definition: Annotated[dict[str, Any], _document("definition")]
+    occurred_at: Instant
+    task: Name
+    v: Literal[1] = 1
+
+
+class TaskRemoved(Event):
+    """ledger.toml no longer names a task."""
 
     occurred_at: Instant
+    task: Name
+    v: Literal[1] = 1
+
+
+class WatchAdvanced(Event):
+    """A watcher has looked at everything up to a position."""
+
+    occurred_at: Instant
+    upto: Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
+    v: Literal[1] = 1
+
+
+class RunMissed(Event):
+    """A watcher found that a run did not begin when it was due. `key` says what was found, once."""
+
+    alert_id: UUID
+    detail: Text
+    key: Name
+    occurred_at: Instant
+    scheduled_for: Instant
+    task: Name
+    v: Literal[1] = 1
+
+
+class RunAbandoned(Event):
+    """A watcher found that a run shows no sign of life. Provisional: a real end that is recorded later wins."""
+
+    alert_id: UUID
+    detail: Text
+    key: Name
+    last_seen_at: Instant
+    occurred_at: Instant
+    run_id: UUID
+    task: Name
+    v: Literal[1] = 1
+
+
+class AnomalyFound(Event):
+    """A watcher found something else that is not as it should be."""
+
+    alert_id: UUID
+    detail: Text
+    endpoint: Text | None = None
+    key: Name
+    kind: AnomalyKind
+    occurred_at: Instant
+    run_id: UUID | None = None
+    task: Name | None = None
+    v: Literal[1] = 1
+    values: Annotated[dict[str, Any], _document("values")] | None = None
+
+
+class AlertRaised(Event):
+    """An incident began: somebody is to be told. What is found until it is resolved belongs to it."""
+
+    alert_id: UUID
+    channels: tuple[Name, ...]
+    detail: Text
+    kind: Kind
+    occurred_at: Instant
+    owner: Text | None = None
+    run_id: UUID | None = None
+    severity: Literal["critical", "warning"]
+    subject: Name
+    title: Text
+    v: Literal[1] = 1
+
+
+class AlertAttempted(Event):
+    """A watcher is about to tell a channel of an alert."""
+
+    alert_id: UUID
+    attempt: Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
+    channel: Name
+    escalates: Name | None = None
+    notice: Notice
+    occurred_at: Instant
+    v: Literal[1] = 1
+
+
+class AlertDelivered(Event):
+    """A channel took an alert; `repeated` where an earlier attempt, cut short, may have arrived as well."""
+
+    alert_id: UUID
+    attempt: Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
+    channel: Name
+    notice: Notice
+    occurred_at: Instant
+    repeated: bool | None = None
+    v: Literal[1] = 1
+
+
+class AlertFailed(Event):
+    """A channel did not take an alert."""
+
+    alert_id: UUID
+    attempt: Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
+    channel: Name
+    error: Text
+    notice: Notice
+    occurred_at: Instant
+    v: Literal[1] = 1
+
+
+class AlertAcknowledged(Event):
+    """Somebody has seen an alert, and looks after it."""
+
+    alert_id: UUID
+    by: Name
+    occurred_at: Instant
+    reason: Reason | None = None
+    v: Literal[1] = 1
+
+
+class AlertResolved(Event):
+    """An incident is over."""
+
+    alert_id: UUID
+    occurred_at: Instant
+    reason: Reason
     v: Literal[1] = 1
 
 

@@ -5,9 +5,11 @@ schema of the same database, decoding the same events through the same views, a 
 are told the answers: no comparing, no counting, no second touch of a row. At the end both sides must
 hold the same rows.
 
-The same again in temporary tables, as a replay does it; and beside the replay, the library's runner.
+The same again in temporary tables, as a replay does it; then a rebuild of all, beside what the bare
+statements took for as much; and beside both, the library's runner.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,17 @@ from psycopg import sql
 
 from audit_ledger.events import ApiCallMade, Event, RecordIngested, RunCompleted, RunStarted
 from audit_ledger.store import projections
+from audit_ledger.store.rebuild import rebuild
 from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.server import SUPERUSER
 from audit_ledger.store.sql import SqlFile, projection_files
 from tests.benchmarks.ground import LEDGER, Ground
 from tests.benchmarks.harness import WARM_UP, Row, Sizes, rates, seconds, take_turns
 from tests.benchmarks.replay import BUFFERS, TEMPORARY, Replay, one_by_one
 from tests.benchmarks.rows import DICE, NOW, RECORD_TYPE, commitment, record_id
 
-DATABASE, REFERENCE = "bench_fold", "bench_fold_reference"
+DATABASE, REFERENCE, RUNNER_DATABASE = "bench_fold", "bench_fold_reference", "bench_fold_runner"
+RUNNER = "ProjectionRunner, one INSERT an event"
 STATEMENTS = SqlFile.parse("bare_fold.sql", Path(__file__).with_name("bare_fold.sql").read_bytes()).blocks
 TABLES = (
     "data_ingestion_runs",
@@ -69,15 +74,36 @@ def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
     yield rates(name, "bare INSERT … SELECT", ours, theirs, projections.CHUNK, 0.8)
     name = f"Replay {projections.CHUNK:,} events into temporary tables"
     yield rates(name, "bare INSERT … SELECT", replayed, bare_replayed, projections.CHUNK, 0.7)
-    alone = one_by_one(ground, DATABASE, sizes.runner_events) * projections.CHUNK / sizes.runner_events
-    yield rates(
-        name,
-        "ProjectionRunner, one INSERT an event",
-        replayed,
-        [alone] * len(replayed),
-        projections.CHUNK,
-        50,
-    )
+    alone = the_runner(ground, sizes.runner_runs) * projections.CHUNK
+    name = f"Replay {projections.CHUNK:,} events into temporary tables"
+    yield rates(name, RUNNER, replayed, [alone] * len(replayed), projections.CHUNK, 50)
+    rebuilt = [rebuilding(ground) * projections.CHUNK for _ in range(sizes.rebuilds)]
+    name = "Rebuild all read models from the beginning"
+    yield rates(name, "bare INSERT … SELECT", rebuilt, theirs[: sizes.rebuilds], projections.CHUNK, 0.7)
+    yield rates(name, RUNNER, rebuilt, [alone] * len(rebuilt), projections.CHUNK, 50)
+
+
+def the_runner(ground: Ground, runs: int) -> float:
+    """The seconds that the library's runner takes for an event of a ledger of so many runs."""
+    ground.make_ledger(RUNNER_DATABASE)
+    with ground.writer(RUNNER_DATABASE) as database:
+        record_runs(LedgerRecorder(database), runs)
+    took = one_by_one(ground, RUNNER_DATABASE, runs * RUN)
+    with ground.administer(RUNNER_DATABASE) as scratch:
+        Replay(scratch)()
+        require_same_rows(scratch, TEMPORARY, f"{LEDGER}_read")
+    return took / (runs * RUN)
+
+
+def rebuilding(ground: Ground) -> float:
+    """The seconds that a rebuild takes for an event."""
+    url = ground.server.url(SUPERUSER, DATABASE)
+    start = time.perf_counter()
+    rebuilt = rebuild(url, ground.settings.model_copy(update={"name": LEDGER}))
+    took = time.perf_counter() - start
+    if any(change.inserted or change.updated or change.deleted for change in rebuilt.changes):
+        raise RuntimeError(f"a rebuild found something to change: {rebuilt.changes}")
+    return took / rebuilt.position
 
 
 def record_runs(recorder: LedgerRecorder, count: int) -> None:
@@ -181,19 +207,19 @@ class BareFold:
                 self._conn.execute(statement)
 
 
-def require_same_rows(conn: psycopg.Connection[Any], ours: str, bare: str) -> None:
+def require_same_rows(conn: psycopg.Connection[Any], ours: str, theirs: str) -> None:
     """Make sure that both sides did the same work.
 
     Raises:
         RuntimeError: a table differs.
     """
     for table in TABLES:
-        names = {"bare": sql.Identifier(bare, table), "ours": sql.Identifier(ours, table)}
+        names = {"theirs": sql.Identifier(theirs, table), "ours": sql.Identifier(ours, table)}
         row = conn.execute(
             sql.SQL(
-                "SELECT (SELECT count(*) FROM {ours}), (SELECT count(*) FROM {bare}),"
-                " (SELECT count(*) FROM (TABLE {ours} EXCEPT TABLE {bare}) d)"
+                "SELECT (SELECT count(*) FROM {ours}), (SELECT count(*) FROM {theirs}),"
+                " (SELECT count(*) FROM (TABLE {ours} EXCEPT TABLE {theirs}) d)"
             ).format(**names)
         ).fetchone()
         if row is None or row[0] != row[1] or row[2] or not row[0]:
-            raise RuntimeError(f"{table} differs from its bare peer: {row}")
+            raise RuntimeError(f"{table} differs from its peer: {row}")

@@ -19,7 +19,8 @@ class Sizes:
         rounds: Timed samples of each contestant.
         fold_chunks: Chunks that are folded, in turn with the bare statements; few enough that no checkpoint
             falls among them.
-        runner_events: Events that the library's runner folds, one by one.
+        runner_runs: Runs, of a thousand events, that the library's runner folds one by one.
+        rebuilds: How often the read models are rebuilt.
         starts: How often a stopped server is connected to.
         records: Records of the long run.
         calls: API calls in a sample of capture.
@@ -33,7 +34,8 @@ class Sizes:
     batch: int = 10_000
     rounds: int = 31
     fold_chunks: int = 16
-    runner_events: int = 5_000
+    runner_runs: int = 10
+    rebuilds: int = 3
     starts: int = 7
     records: int = 1_000_000
     calls: int = 300
@@ -48,7 +50,8 @@ QUICK = Sizes(
     batch=500,
     rounds=3,
     fold_chunks=1,
-    runner_events=200,
+    runner_runs=1,
+    rebuilds=1,
     starts=1,
     records=20_000,
     calls=5,

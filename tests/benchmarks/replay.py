@@ -1,27 +1,28 @@
 """Replay: folding the log into temporary tables, and the peer that takes one event at a time.
 
-The peer is the `eventsourcing` library's own ProjectionRunner on the same ledger. It is spared most of the
-work: its events are not made into objects, and of each it only inserts a row that says who touched what.
+The peer is the `eventsourcing` library's own ProjectionRunner with the events as objects and one INSERT for
+each (one_by_one.sql), into tables identical to the read models. It must end up with the same rows.
 """
 
-import json
 import time
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, StoredEvent, Tracking
-from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
+from eventsourcing.postgres import PostgresTrackingRecorder
 from eventsourcing.projection import Projection, ProjectionRunner
-from psycopg import sql
 from psycopg.rows import dict_row
 
+from audit_ledger.events import decode
 from audit_ledger.store import migrations, projections
-from audit_ledger.store.sql import projection_files, schema_files
+from audit_ledger.store.sql import SqlFile, projection_files, schema_files
 from tests.benchmarks.ground import LEDGER, Ground
 from tests.benchmarks.harness import seconds
 
+STATEMENTS = SqlFile.parse("one_by_one.sql", Path(__file__).with_name("one_by_one.sql").read_bytes()).blocks
 TEMPORARY = "pg_temp"
 BUFFERS = "SET temp_buffers = '256MB'"
 """For whoever fills temporary tables: of the usual 8 MB, they would be written to files and read again."""
@@ -45,70 +46,58 @@ class Replay:
         return seconds(lambda: self._conn.execute("SELECT * FROM fold_next(%s, NULL)", [projections.CHUNK]))
 
 
-class AsStored(Mapper[UUID]):
-    """Events as they are stored."""
-
-    def to_domain_event(self, stored_event: StoredEvent) -> Any:
-        """The event itself."""
-        return stored_event
-
-
 class Log(Application[UUID]):
     """The ledger, as an application of the library."""
 
     name = LEDGER
 
     def construct_mapper(self) -> Mapper[UUID]:
-        """No event is made into an object."""
-        return AsStored(transcoder=self.construct_transcoder())
+        """Events are the ledger's own models."""
+        return Models(transcoder=self.construct_transcoder())
 
 
-class Touches(PostgresTrackingRecorder):
-    """The rows that the peer inserts."""
+class Models(Mapper[UUID]):
+    """Events as objects."""
 
-    def __init__(self, datastore: PostgresDatastore, **names: Any) -> None:
-        super().__init__(datastore, **names)
-        self.table = sql.Identifier(datastore.schema, "runner_touches")
-        self.sql_create_statements.append(
-            sql.SQL(
-                "CREATE TABLE IF NOT EXISTS {} (position bigint PRIMARY KEY, run_id uuid NOT NULL,"
-                " type text NOT NULL, record_type text, record_id text)"
-            ).format(self.table)
-        )
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:
+        """The event, and its stream."""
+        return stored_event.originator_id, decode(stored_event.topic, stored_event.state)
 
 
-class OneByOne(Projection[Touches]):
+class Peer(PostgresTrackingRecorder):
+    """How far the runner is."""
+
+
+class OneByOne(Projection[Peer]):
     """One INSERT an event, in one transaction with how far it is."""
 
     name = "one_by_one"
 
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:
-        """Insert a row."""
-        state = json.loads(domain_event.state)
+        """Do what the event says."""
+        run_id, event = domain_event
+        values = {**event.__dict__, "position": tracking.notification_id, "run_id": run_id}
         with self.view.datastore.transaction(commit=True) as cursor:
             self.view._insert_tracking(cursor, tracking)
-            cursor.execute(
-                sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %s)").format(self.view.table),
-                [
-                    tracking.notification_id,
-                    domain_event.originator_id,
-                    domain_event.topic,
-                    state.get("record_type"),
-                    state.get("record_id"),
-                ],
-                prepare=True,
-            )
+            cursor.execute(STATEMENTS[event.type].encode(), values, prepare=True)
 
 
 def one_by_one(ground: Ground, database: str, events: int) -> float:
-    """The seconds that the library's runner takes for that many events, a start-up of its own included."""
+    """The seconds that the library's runner takes for so many events, a start-up of its own included.
+
+    Args:
+        ground: Where the database is.
+        database: A ledger of exactly so many events, whose administrator looks for tables in the schema that
+            the runner is to fill.
+        events: How many.
+    """
     env = {
         "PERSISTENCE_MODULE": "audit_ledger.store.recorder",
         "AUDIT_LEDGER_URL": ground.server.url("postgres", database),
     }
     start = time.perf_counter()
     with ProjectionRunner(
-        application_class=Log, projection_class=OneByOne, view_class=Touches, env=env
+        application_class=Log, projection_class=OneByOne, view_class=Peer, env=env
     ) as runner:
         runner.wait(events, timeout=600)
         return time.perf_counter() - start
