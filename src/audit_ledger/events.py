@@ -416,7 +416,7 @@ class DecisionExecuted(Event):
 
 
 class HeartbeatRecorded(Event):
-    """Time went by. In a run's name: it goes on, and how far it is. In nobody's: what came before is final."""
+    """Time went by. In a run's name: it goes on, and how far it is. In nobody's: what was before is final."""
 
     done: Amount | None = None
     occurred_at: Instant
@@ -503,7 +503,7 @@ class RunMissed(Event):
 
 
 class RunAbandoned(Event):
-    """A watcher found that a run shows no sign of life. Provisional: a real end that is recorded later wins."""
+    """A watcher found that a run shows no sign of life. Provisional: a real end recorded later wins."""
 
     alert_id: UUID
     detail: Text
