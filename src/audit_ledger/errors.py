@@ -25,6 +25,7 @@
     ├── UnknownDecision                  no decision of that id is on record
     ├── UnknownHold                      no hold in force has that id
     ├── RunEnded                         a run was used after its end
+    ├── DeliveryFailed                   a channel did not take a message
     └── RecordingError                   events could not be sent; names the file that holds them
 
 Each carries what was expected, what was found and what to do, and prints all three. Exit codes
@@ -176,6 +177,10 @@ class UnknownHold(LedgerError):
 
 class RunEnded(LedgerError):
     """A run was used after its end."""
+
+
+class DeliveryFailed(LedgerError):
+    """A channel did not take a message; `actual` says why, without the secrets of the channel's URL."""
 
 
 class RecordingError(LedgerError):
