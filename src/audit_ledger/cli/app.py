@@ -15,6 +15,7 @@ from audit_ledger.cli import (
     administration,
     amendments,
     calls,
+    config,
     governance,
     questions,
     records,
@@ -144,6 +145,10 @@ app.add_typer(retention, name="retention", rich_help_panel="Officers")
 app.command(rich_help_panel="Administration")(administration.init)
 app.command(rich_help_panel="Administration")(administration.doctor)
 app.command(rich_help_panel="Administration")(administration.url)
+configuration = typer.Typer(no_args_is_help=True, help="The file ledger.toml: tasks, channels, maintenance.")
+configuration.command("check")(config.check)
+configuration.command("test-channel")(config.test_channel)
+app.add_typer(configuration, name="config", rich_help_panel="Administration")
 PASSES_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(rich_help_panel="Administration", context_settings=PASSES_ARGUMENTS)(administration.psql)
 app.command("pg_dump", rich_help_panel="Administration", context_settings=PASSES_ARGUMENTS)(
