@@ -24,6 +24,8 @@
     ├── UnknownPosition                  the ledger has no event at that position
     ├── UnknownDecision                  no decision of that id is on record
     ├── UnknownHold                      no hold in force has that id
+    ├── UnknownAlert                     no alert has that id
+    │   └── AmbiguousAlert               several alerts begin with that prefix
     ├── RunEnded                         a run was used after its end
     ├── DeliveryFailed                   a channel did not take a message
     └── RecordingError                   events could not be sent; names the file that holds them
@@ -173,6 +175,14 @@ class UnknownDecision(LedgerError):
 
 class UnknownHold(LedgerError):
     """No hold in force has the id that was asked for."""
+
+
+class UnknownAlert(LedgerError):
+    """No alert has that id."""
+
+
+class AmbiguousAlert(UnknownAlert):
+    """Several alerts have an id that begins so."""
 
 
 class RunEnded(LedgerError):

@@ -20,6 +20,7 @@ from audit_ledger.cli import (
     questions,
     records,
     replaying,
+    watching,
 )
 from audit_ledger.cli.output import complain
 from audit_ledger.cli.place import Place
@@ -103,7 +104,11 @@ app.command(rich_help_panel="Questions")(records.diff)
 app.command(rich_help_panel="Questions")(records.chain)
 app.command(rich_help_panel="Questions")(calls.calls)
 app.command(rich_help_panel="Questions")(calls.payload)
-app.command(rich_help_panel="Questions")(questions.check)
+app.command(rich_help_panel="Watching")(questions.check)
+app.command(rich_help_panel="Watching")(watching.watch)
+app.command(rich_help_panel="Watching")(watching.alerts)
+app.command(rich_help_panel="Watching")(watching.ack)
+app.command("audit-alerts", rich_help_panel="Watching")(watching.audit_alerts)
 app.command(rich_help_panel="Questions")(questions.status)
 app.command(rich_help_panel="Questions")(replaying.replay)
 app.command(rich_help_panel="Questions")(replaying.verify)
