@@ -58,9 +58,20 @@ class Reference:
 class Statements(ABC):
     """The part of `Ledger` for what is said outside of runs."""
 
-    ledger_id: UUID
-    database: Database
-    _recorder: LedgerRecorder
+    @property
+    @abstractmethod
+    def ledger_id(self) -> UUID:
+        """The ledger's identity."""
+
+    @property
+    @abstractmethod
+    def database(self) -> Database:
+        """Its connections."""
+
+    @property
+    @abstractmethod
+    def _recorder(self) -> LedgerRecorder:
+        """Its event store."""
 
     def correct(self, position: int, values: Mapping[str, Any] | None = None, *, reason: str, by: str) -> int:
         """Say that an event was wrong. It stays as it is; readings show both.

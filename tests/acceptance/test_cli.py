@@ -24,13 +24,13 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from audit_ledger.recording.resend import Batch, Pending, ResendFile
 from psycopg import sql
 from typer.testing import CliRunner
 
 from audit_ledger import Ledger, Run, cli
 from audit_ledger.cli.app import app
 from audit_ledger.events import BodyErased, RunCompleted, RunStarted
-from audit_ledger.recording.resend import Batch, Pending, ResendFile
 from audit_ledger.store.server import EmbeddedServer
 
 SCRIPT = Path(sys.executable).parent / "audit-ledger"

@@ -11,7 +11,16 @@ from typer.core import TyperGroup
 
 import audit_ledger
 from audit_ledger import cli
-from audit_ledger.cli import administration, amendments, calls, governance, questions, records, replaying
+from audit_ledger.cli import (
+    administration,
+    amendments,
+    calls,
+    governance,
+    questions,
+    records,
+    replaying,
+    spooled,
+)
 from audit_ledger.cli.output import complain
 from audit_ledger.cli.place import Place
 from audit_ledger.errors import LedgerError
@@ -101,7 +110,10 @@ app.command(rich_help_panel="Questions")(replaying.verify)
 
 app.command(rich_help_panel="Amendments")(amendments.close)
 app.command(rich_help_panel="Amendments")(amendments.correct)
-app.command(rich_help_panel="Amendments")(amendments.resend)
+spool = typer.Typer(no_args_is_help=True, help="What waits on this machine while the database is away.")
+spool.command("status")(spooled.spool_status)
+spool.command("forward")(spooled.spool_forward)
+app.add_typer(spool, name="spool", rich_help_panel="Amendments")
 projections = typer.Typer(
     no_args_is_help=True, help="The read models: how far they are, and bringing them on."
 )

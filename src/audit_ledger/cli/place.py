@@ -74,7 +74,9 @@ class Place:
         """
         import audit_ledger
 
-        return audit_ledger.connect(self._url, role=role.value, home=self.home, name=self.name)
+        return audit_ledger.connect(
+            self._url, role=role.value, home=self.home, name=self.name, when_away="strict"
+        )
 
     def connection_url(self, role: Role | None) -> str:
         """The URL of the ledger for a role; the embedded server is started where necessary.
