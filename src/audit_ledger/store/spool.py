@@ -263,8 +263,11 @@ class Spool:
         self._read(lambda recorder: recorder.remove(events))
 
     def tidy(self) -> None:
-        """Give back the space of what was deleted."""
-        self._read(lambda recorder: recorder.tidy())
+        """Give back the space of what was deleted, where the disk has room to do so."""
+        try:
+            self._read(lambda recorder: recorder.tidy())
+        except SpoolFull as error:
+            log.warning("the space of what was forwarded is not given back yet: %s", error)
 
     def adopt(self, ledger_id: UUID) -> int:
         """Let runs whose ledger was never reached belong to this one; returns how many."""
@@ -298,7 +301,15 @@ class Spool:
 
     def _with(self, call: Callable[[SpoolRecorder], T]) -> T:
         with self._explained():
-            return call(self._open())
+            recorder = self._open()
+            try:
+                return call(recorder)
+            except (sqlite3.Error, PersistenceError):
+                # The library's pool keeps its writer's lock where no connection can be made.
+                with self._lock:
+                    if recorder is self._recorder:
+                        self._close(keep_identity=True)
+                raise
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -340,10 +351,12 @@ class Spool:
                 self._opened = found
             return self._recorder
 
-    def _close(self) -> None:
+    def _close(self, *, keep_identity: bool = False) -> None:
         if self._recorder is not None:
             self._recorder.datastore.close()
-        self._recorder = self._opened = None
+        self._recorder = None
+        if not keep_identity:
+            self._opened = None
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -393,7 +406,7 @@ class Spool:
         """Give a damaged file another name, unless another process has done so."""
         with self._lock, self._changing():
             if self._opened is not None and self._identity() != self._opened:
-                return
+                return  # another process did
             self._close()
             aside = f"{self.path}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
             for file in self._files():
