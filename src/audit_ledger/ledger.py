@@ -9,7 +9,6 @@ Threads may share a ledger. A process that was forked may not use its parent's: 
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -17,11 +16,11 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from audit_ledger.errors import LedgerError, ReadModelsBehind, ServerError, Unreachable
+from audit_ledger.errors import LedgerError, ReadModelsBehind
 from audit_ledger.governance import Governance
+from audit_ledger.reaching import Reaching
 from audit_ledger.reading import status as states
 from audit_ledger.reading.as_of import AsOf, AsOfWhen, Header, asked, header, header_of_now
 from audit_ledger.reading.difference import Difference
@@ -33,24 +32,18 @@ from audit_ledger.recording.close import close_run
 from audit_ledger.recording.forwarding import Forwarded, forward
 from audit_ledger.recording.messages import Messages, OwnRedactor
 from audit_ledger.recording.run import Run
-from audit_ledger.recording.spooling import Spooling
 from audit_ledger.settings import Settings, load
 from audit_ledger.statements import Statements
 from audit_ledger.store import migrations, projections
 from audit_ledger.store.comparison import Verified, verify_live
 from audit_ledger.store.copies import Tell, silent
-from audit_ledger.store.database import Database, Reader, conninfo, translated, unreachable
-from audit_ledger.store.database import connect as connect_to
-from audit_ledger.store.recorder import LedgerRecorder, RecordedEvent
-from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+from audit_ledger.store.database import Database, Reader, conninfo, translated
+from audit_ledger.store.recorder import RecordedEvent
+from audit_ledger.store.server import EmbeddedServer
 from audit_ledger.store.spool import Spool
 
 # Who wants to see what is logged says where; errors are raised besides.
 logging.getLogger("audit_ledger").addHandler(logging.NullHandler())
-
-
-FRESH = 1.0
-"""For so many seconds after the database was reached, a run takes it to be there."""
 
 
 def connect(
@@ -88,23 +81,11 @@ def connect(
     return ledger
 
 
-def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
-    """Start the embedded server and make its ledger, where either is missing; returns what was done."""
-    made = server.ensure_running()
-    done: list[str] = []
-    if made:
-        done.append(f"made an embedded ledger in {settings.home}")
-    with connect_to(server.url(SUPERUSER), settings) as conn:
-        if made or not migrations.is_current(conn, settings.name):
-            done += migrations.init(conn, settings.name)
-    return done
-
-
-class Ledger(Reading, Statements, Governance):
+class Ledger(Reaching, Reading, Statements, Governance):
     """A connection to a ledger; a context manager that closes it.
 
-    What can be asked is in Reading, what can be said outside of runs in Statements, what officers may do in
-    Governance.
+    How it is reached is in Reaching, what can be asked in Reading, what can be said outside of runs in
+    Statements, what officers may do in Governance.
 
     Attributes:
         url: Where it is, password included.
@@ -120,80 +101,9 @@ class Ledger(Reading, Statements, Governance):
         server: EmbeddedServer | None,
         messages: Messages,
     ) -> None:
-        self.url = database.url
-        self.settings = settings
-        self.server = server
+        super().__init__(database, settings, server)
         self._messages = messages
-        self._database = database
-        self._writing = LedgerRecorder(database)
-        self._spooling = Spooling(settings)
-        self.spool = self._spooling.spool
-        self._found: migrations.Ready | None = None
-        self._found_at = 0.0
         self._process_id = os.getpid()
-
-    def reach(self) -> LedgerError | None:
-        """Look whether the database is there and holds the ledger; returns why not, where runs are spooled.
-
-        Raises:
-            ServerError, Unreachable: it is away, and `when_away` is "strict".
-            NotInitialised, SchemaMismatch, WrongRole: it is there, but not fit for use.
-        """
-        try:
-            self._found = self._look()
-        except (ServerError, Unreachable) as error:
-            if self._spooling.strict:
-                raise
-            return error
-        self._found_at = time.monotonic()
-        self._spooling.reached(self._found.ledger_id)
-        return None
-
-    def _look(self) -> migrations.Ready:
-        try:
-            if self.server is not None:
-                for line in prepare(self.server, self.settings)[:1]:
-                    sys.stderr.write(f"audit-ledger: {line}\n")
-            with connect_to(self.url, self.settings) as conn:
-                return migrations.check(conn, self.settings.name)
-        except psycopg.OperationalError as error:
-            raise unreachable(self.url, error) from error
-
-    @property
-    def _ready(self) -> migrations.Ready:
-        """What was found when the database was reached; it is tried again where it was not."""
-        if self._found is None:
-            away = self.reach()
-            if away is not None:
-                raise away
-            assert self._found is not None  # reached
-        return self._found
-
-    @property
-    def ledger_id(self) -> UUID:
-        """Its identity; where the database is away, that of the ledger that was last reached here.
-
-        Raises:
-            Unreachable, ServerError: the database is away, and never was reached.
-        """
-        if self._found is None and self._spooling.ledger_id is not None:
-            return self._spooling.ledger_id
-        return self._ready.ledger_id
-
-    @property
-    def database(self) -> Database:
-        """Its connections.
-
-        Raises:
-            Unreachable, ServerError: the database is away.
-        """
-        assert self._ready  # or raises
-        return self._database
-
-    @property
-    def _recorder(self) -> LedgerRecorder:
-        assert self._ready  # or raises
-        return self._writing
 
     def __enter__(self) -> Self:
         return self
@@ -321,9 +231,7 @@ class Ledger(Reading, Statements, Governance):
 
     def _start(self, **what: Any) -> Run:
         self._check_process()
-        away = None
-        if not self._spooling.strict and time.monotonic() - self._found_at > FRESH:
-            away = self.reach()
+        away = self._away()
         forwarding = None
         if away is None:
             if not self._ready.may_write:

@@ -86,7 +86,7 @@ class Place:
         """
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-        from audit_ledger.ledger import prepare
+        from audit_ledger.reaching import prepare
         from audit_ledger.store.server import SUPERUSER
 
         settings = self.settings()

@@ -19,7 +19,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -34,6 +33,7 @@ from audit_ledger.errors import SpoolBusy, SpoolError, SpoolFull
 from audit_ledger.settings import Settings
 from audit_ledger.store.pending import Batch, Spooled
 from audit_ledger.store.spool_recorder import SpoolDatastore, SpooledStream, SpoolRecorder, make
+from audit_ledger.store.spool_status import SpoolStatus
 
 log = logging.getLogger("audit_ledger")
 
@@ -44,39 +44,6 @@ DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 class _Damaged(Exception):
     """The file is no SQLite database, or a broken one."""
-
-
-@dataclass(frozen=True)
-class SpoolStatus:
-    """What is in a spool.
-
-    Attributes:
-        path: The file, which may not be there.
-        events: How many events wait, those that were set aside included.
-        runs: Of how many runs, or other streams.
-        oldest: When the first of them happened.
-        bytes: How large the file is.
-        max_bytes: How large it may become.
-        ledger_ids: The ledgers that the events belong to; None: one that had never been reached.
-        set_aside: What the ledger refused.
-        last_error: What went wrong last in writing or forwarding, unless it went well since.
-        last_error_at: When.
-        damaged: Files that could not be read, and were moved aside.
-        others: Spools beside it, of other ledgers, that are not empty.
-    """
-
-    path: Path
-    events: int = 0
-    runs: int = 0
-    oldest: datetime | None = None
-    bytes: int = 0
-    max_bytes: int = 0
-    ledger_ids: tuple[UUID | None, ...] = ()
-    set_aside: tuple[SpooledStream, ...] = ()
-    last_error: str | None = None
-    last_error_at: datetime | None = None
-    damaged: tuple[Path, ...] = ()
-    others: tuple[Path, ...] = ()
 
 
 def spool_path(settings: Settings) -> Path:
@@ -192,7 +159,7 @@ class Spool:
         return self._read(lambda recorder: recorder.streams())
 
     def count(self) -> int:
-        """How many events it holds."""
+        """How many events it holds; see `streams`."""
         return sum(stream.events for stream in self.streams())
 
     def page(
@@ -217,7 +184,7 @@ class Spool:
         """
         with self._explained():
             damaged = tuple(sorted(self.path.parent.glob(f"{self.path.name}.damaged-*[0-9]")))
-        others = tuple(other for other in self._others() if _holds_events(other))
+        others = tuple(filter(_holds_events, sorted({*self.path.parent.glob("*.sqlite")} - {self.path})))
         if not self.path.exists():
             return SpoolStatus(self.path, max_bytes=self._max_bytes, damaged=damaged, others=others)
         streams, oldest, trouble = self._read(lambda it: (it.streams(), it.oldest(), it.trouble()))
@@ -421,9 +388,6 @@ class Spool:
 
     def _files(self) -> list[Path]:
         return [self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm")]
-
-    def _others(self) -> list[Path]:
-        return sorted(other for other in self.path.parent.glob("*.sqlite") if other != self.path)
 
 
 def _holds_events(path: Path) -> bool:
