@@ -1,5 +1,6 @@
-"""Batches of streams that are sent or spooled in any turns arrive in order, once, whatever dies in between."""
+"""Batches of streams that are sent or spooled in any turns arrive in order, once, whoever is killed."""
 
+import contextlib
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -56,10 +57,8 @@ def test_batches_arrive_in_order_once(ledger: Ledger, steps: list[tuple[object, 
         elif step[0] == "killed":
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(ledger.spool, "remove", killed)
-                try:
+                with contextlib.suppress(KeyboardInterrupt):
                     forward(ledger.spool, ledger._recorder, ledger.ledger_id)
-                except KeyboardInterrupt:
-                    pass
         else:
             assert forward(ledger.spool, ledger._recorder, ledger.ledger_id).finished
             spooled.clear()

@@ -379,12 +379,8 @@ class Spool:
             for file in self._files():
                 if file.exists():
                     file.rename(aside + file.name.removeprefix(self.path.name))
-        log.critical(
-            "the spool %s is damaged (%s); it was moved to %s, and another one is begun",
-            self.path,
-            damage,
-            aside,
-        )
+        said = "the spool %s is damaged (%s); it was moved to %s, and another one is begun"
+        log.critical(said, self.path, damage, aside)
 
     def _files(self) -> list[Path]:
         return [self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm")]
