@@ -9,9 +9,11 @@ Threads may share a ledger. A process that was forked may not use its parent's: 
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -41,6 +43,7 @@ from audit_ledger.store.database import Database, Reader, conninfo, translated
 from audit_ledger.store.recorder import RecordedEvent
 from audit_ledger.store.server import EmbeddedServer
 from audit_ledger.store.spool import Spool
+from audit_ledger.watching.service import watch
 
 # Who wants to see what is logged says where; errors are raised besides.
 logging.getLogger("audit_ledger").addHandler(logging.NullHandler())
@@ -228,6 +231,22 @@ class Ledger(Reaching, Reading, Statements, Governance):
         if done.events:
             self.update_read_models()
         return done
+
+    def watch(self, stopped: threading.Event, *, plan_file: Path | None = None) -> None:
+        """Watch, until stopped: put on record what is not well, and tell the channels of ledger.toml.
+
+        Args:
+            stopped: Set it to stop.
+            plan_file: ledger.toml; by default where the settings come from.
+
+        Raises:
+            ConfigurationError: ledger.toml cannot be used.
+            WrongRole: the role may not append.
+        """
+        self._check_process()
+        if not self._ready.may_write:
+            raise migrations.refuse_reader(self._ready.user, self.settings.name)
+        watch(self.database, self.settings, stopped=stopped, plan_file=plan_file)
 
     def _start(self, **what: Any) -> Run:
         self._check_process()
