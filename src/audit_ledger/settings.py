@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -62,6 +62,11 @@ class Settings(BaseSettings):
     retry_for: float = Field(
         30, ge=0, description="keep trying this long when the database is lost in mid-run"
     )
+    when_away: Literal["strict", "spool"] = Field(
+        "strict",
+        description="database away when a run starts: strict: an error; spool: the run goes on, kept locally",
+    )
+    spool_max_bytes: int = Field(1 << 30, ge=1 << 16, description="bytes that the spool may hold")
     projection_timeout: float = Field(
         5, gt=0, description="at the end of a run, spend at most this on the read models"
     )

@@ -1,19 +1,17 @@
-"""The commands that bring a ledger on: close, correct, resend, projections update."""
+"""The commands that bring a ledger on: close, correct, projections update."""
 
 from __future__ import annotations
 
 import json
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit_ledger import cli
-from audit_ledger.cli.output import complain, count, one_line, warn
+from audit_ledger.cli.output import one_line, warn
 from audit_ledger.cli.questions import RUN_ID
-from audit_ledger.errors import LedgerBusy, LedgerError, Unreachable
+from audit_ledger.errors import LedgerBusy, Unreachable
 
 if TYPE_CHECKING:
     from audit_ledger import Ledger
@@ -60,30 +58,6 @@ def correct(
     with ctx.obj.connect() as ledger:
         own = ledger.correct(position, right, reason=reason, by=by)
     typer.echo(f"position {position} is corrected by position {own}")
-
-
-def resend(
-    ctx: typer.Context,
-    files: Annotated[
-        list[Path], typer.Argument(help="Files that runs left behind.", exists=True, dir_okay=False)
-    ],
-) -> None:
-    """Deliver what runs could not send while the database was away. Safe to repeat.
-
-    Example: audit-ledger resend ~/.local/share/audit-ledger/resend/1f0c3a7e-….jsonl
-    """
-    refused = False
-    with ctx.obj.connect() as ledger:
-        for file in files:
-            try:
-                typer.echo(f"delivered {count(ledger.resend(file), 'event')} of {file}")
-            except Unreachable:
-                raise
-            except (LedgerError, OSError) as error:  # one damaged file holds no other up
-                complain(str(error))
-                refused = True
-    if refused:
-        raise typer.Exit(cli.FAILED)
 
 
 def projections_update(

@@ -20,6 +20,7 @@ from audit_ledger.cli import (
     questions,
     records,
     replaying,
+    spooled,
     watching,
 )
 from audit_ledger.cli.output import complain
@@ -115,7 +116,10 @@ app.command(rich_help_panel="Questions")(replaying.verify)
 
 app.command(rich_help_panel="Amendments")(amendments.close)
 app.command(rich_help_panel="Amendments")(amendments.correct)
-app.command(rich_help_panel="Amendments")(amendments.resend)
+spool = typer.Typer(no_args_is_help=True, help="What waits on this machine while the database is away.")
+spool.command("status")(spooled.spool_status)
+spool.command("forward")(spooled.spool_forward)
+app.add_typer(spool, name="spool", rich_help_panel="Amendments")
 projections = typer.Typer(
     no_args_is_help=True, help="The read models: how far they are, and bringing them on."
 )

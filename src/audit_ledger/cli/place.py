@@ -74,7 +74,9 @@ class Place:
         """
         import audit_ledger
 
-        return audit_ledger.connect(self._url, role=role.value, home=self.home, name=self.name)
+        return audit_ledger.connect(
+            self._url, role=role.value, home=self.home, name=self.name, when_away="strict"
+        )
 
     def connection_url(self, role: Role | None) -> str:
         """The URL of the ledger for a role; the embedded server is started where necessary.
@@ -84,7 +86,7 @@ class Place:
         """
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-        from audit_ledger.ledger import prepare
+        from audit_ledger.reaching import prepare
         from audit_ledger.store.server import SUPERUSER
 
         settings = self.settings()

@@ -112,12 +112,15 @@ def runs(
         if form is not Format.table:
             export(ledger, query, form)
             return
-        rows = [as_dict(run) for run in query]
+        rows = [{**as_dict(run), "recorded_after_seconds": run.recorded_after_seconds} for run in query]
     if as_json:
         print_json(rows)
     elif rows:
         parts = ("records_created", "records_updated", "records_skipped")
         print_table([{**row, "records": "/".join(str(row[part]) for part in parts)} for row in rows], RUNS)
+        for row in rows:
+            if (delay := late(row["recorded_after_seconds"])) is not None:
+                typer.echo(f"run {row['run_id'].hex[:8]} was {delay}")
     else:
         warn("no runs" if (task, source, status, since) == (None,) * 4 else "no such runs")
 
@@ -143,6 +146,7 @@ def show(
         print_json(
             {
                 **as_dict(details.run),
+                "recorded_after_seconds": details.run.recorded_after_seconds,
                 "started": details.started,
                 "recorded": details.recorded,
                 "records": records,
@@ -176,6 +180,7 @@ def show(
             ("software", started.get("software_version")),
             ("recorded by", started.get("recorded_by")),
             ("recorded at", run.created_at),
+            ("delay", late(run.recorded_after_seconds)),
             ("position", run.id),
             ("calls", _calls(calls)),
         ]
@@ -191,6 +196,16 @@ def show(
         typer.echo()
         print_pairs([("error", run.error_message), ("class", error.get("class"))])
         print_pairs([("  at", frame) for frame in error.get("backtrace") or ()])
+
+
+def late(seconds: float) -> str | None:
+    """That something was recorded long after it happened, such as "recorded 2 h 5 min after it happened"."""
+    minutes = int(seconds // 60)
+    if not minutes:
+        return None
+    days, hours = divmod(minutes // 60, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes % 60, "min")]
+    return f"recorded {' '.join(f'{n} {unit}' for n, unit in parts if n)} after it happened"
 
 
 def export(ledger: Reading, query: Query[Any], form: Format, columns: Sequence[str] = ()) -> None:
@@ -321,10 +336,11 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     Example: audit-ledger status
     """
     with ctx.obj.connect() as ledger:
-        found = ledger.status()
+        found, spooled = ledger.status(), ledger.spool.status()
     if as_json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "spool": asdict(spooled)})
         return
+    waiting = f"{count(spooled.events, 'event')} in {spooled.path}: audit-ledger spool status"
     print_pairs(
         [
             ("ledger", found.ledger_id),
@@ -334,6 +350,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
             ("head", f"position {found.position}"),
             ("recorded", found.recorded_at),
             ("set aside", count(found.set_aside, "event") if found.set_aside else "none"),
+            ("spooled", waiting if spooled.events else "none"),
         ]
     )
     typer.echo()

@@ -14,9 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from audit_ledger.errors import LedgerError, RunEnded
 from audit_ledger.events import (
@@ -31,11 +30,13 @@ from audit_ledger.recording.capture.instrument import acquire
 from audit_ledger.recording.comparison import Comparison
 from audit_ledger.recording.counting import Counts, counted
 from audit_ledger.recording.failure import describe, plain
+from audit_ledger.recording.forwarding import BackgroundForwarding
 from audit_ledger.recording.ingesting import Ingesting
 from audit_ledger.recording.messages import Messages
 from audit_ledger.recording.outbox import Outbox
-from audit_ledger.recording.resend import Pending, ResendFile
+from audit_ledger.recording.spooling import Spooling
 from audit_ledger.settings import Settings
+from audit_ledger.store.pending import Pending
 from audit_ledger.store.recorder import LedgerRecorder
 
 if TYPE_CHECKING:
@@ -60,9 +61,11 @@ class Run(Ingesting):
         self,
         recorder: LedgerRecorder,
         settings: Settings,
-        ledger_id: UUID,
+        spooling: Spooling,
         messages: Messages,
         *,
+        away: LedgerError | None = None,
+        forwarding: BackgroundForwarding | None = None,
         task: str,
         source: str,
         scheduled_for: datetime | None = None,
@@ -100,11 +103,12 @@ class Run(Ingesting):
             self.id,
             settings.buffer_events,
             settings.buffer_bytes,
-            lambda: ResendFile(resend_path(settings.home, self.id), ledger_id),
+            spooling,
         )
         self.calls = CallLog(self, settings.max_body_bytes, self._outbox, self._messages, wanted=capture)
         self._release = acquire() if capture else None
-        self._outbox.start(Pending(started))
+        self._forwarding = forwarding
+        self._outbox.start(Pending(started), away)
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.task}>"
@@ -113,7 +117,8 @@ class Run(Ingesting):
     def result(self) -> Counts:
         """What the run brought: as declared, else as counted.
 
-        By the ledger, that is, or where the read models could not follow in time by the run itself.
+        By the ledger, that is, or by the run itself where it is spooled, or the read models could not follow
+        in time.
 
         Raises:
             LedgerError: the run has not ended.
@@ -221,7 +226,7 @@ class Run(Ingesting):
         self._dates = {name: day for name, day in dates.items() if day is not None}
 
     def flush(self) -> None:
-        """Wait until everything said so far is durable (or, the database being lost, in a file)."""
+        """Wait until everything said so far is durable (or, the database being away, in the spool)."""
         self._check_open()
         self._outbox.flush()
 
@@ -229,7 +234,7 @@ class Run(Ingesting):
         """End the run as completed; the `with` block does it.
 
         Raises:
-            RecordingError: the end, or something before it, could not be sent; names the file.
+            RecordingError: the end, or something before it, could not be sent; names the spool.
             RunEnded: the run is over already.
         """
         self._check_open()
@@ -240,7 +245,7 @@ class Run(Ingesting):
         """End the run as failed; the `with` block does it for an exception.
 
         Raises:
-            RecordingError: the end, or something before it, could not be sent; names the file.
+            RecordingError: the end, or something before it, could not be sent; names the spool.
             RunEnded: the run is over already.
         """
         self._check_open()
@@ -278,12 +283,13 @@ class Run(Ingesting):
         failure = self._outbox.recording_error(self.task)
         if failure is not None:
             raise failure
-        self._result = counted(
-            self._recorder.datastore, self.id, self._outbox.position, self._settings.projection_timeout
-        ) or Counts(**{"fetched": sum(self._tally.values()), **self._tally, **self._declared})
+        if self._forwarding is not None:
+            self._forwarding.finish(self._settings.projection_timeout)
+        told = None
+        if self._outbox.failure is None:
+            told = counted(
+                self._recorder.datastore, self.id, self._outbox.position, self._settings.projection_timeout
+            )
+        own = {"fetched": sum(self._tally.values()), **self._tally, **self._declared}
+        self._result = told or Counts(**own)
         return self._result
-
-
-def resend_path(home: Path, run_id: UUID) -> Path:
-    """Where the unsent events of a run are kept."""
-    return home / "resend" / f"{run_id}.jsonl"
