@@ -20,7 +20,7 @@ from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from audit_ledger.errors import LedgerError, ReadModelsBehind
+from audit_ledger.errors import LedgerError, ReadModelsBehind, UnknownRun, Unreachable
 from audit_ledger.governance import Governance
 from audit_ledger.reading import status as states
 from audit_ledger.reading.as_of import AsOf, AsOfWhen, Header, asked, header, header_of_now
@@ -30,8 +30,10 @@ from audit_ledger.reading.replay import Replay
 from audit_ledger.reading.runs import RunRow
 from audit_ledger.recording import decisions, redacting, scope
 from audit_ledger.recording.close import close_run
+from audit_ledger.recording.joining import RUN, Invitation, invitation
 from audit_ledger.recording.messages import Messages, OwnRedactor
 from audit_ledger.recording.outbox import resend
+from audit_ledger.recording.redaction import Redactor
 from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
 from audit_ledger.statements import Statements
@@ -43,8 +45,10 @@ from audit_ledger.store.database import connect as connect_to
 from audit_ledger.store.recorder import LedgerRecorder, RecordedEvent
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 
+log = logging.getLogger("audit_ledger")
+
 # Who wants to see what is logged says where; errors are raised besides.
-logging.getLogger("audit_ledger").addHandler(logging.NullHandler())
+log.addHandler(logging.NullHandler())
 
 
 def connect(
@@ -240,11 +244,38 @@ class Ledger(Reading, Statements, Governance):
         self.update_read_models()
         return count
 
-    def _start(self, **what: Any) -> Run:
+    def start_run(self, **what: Any) -> Run:
+        """Start a run that whoever asks for it will end, and that joins no other one; for `exec`."""
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
         return Run(self._recorder, self.settings, self.ledger_id, self._messages, **what)
+
+    def _start(self, **what: Any) -> Run:
+        self._check_process()
+        return self.start_run(joins=self._invitation(), **what)
+
+    @property
+    def redactor(self) -> Redactor:
+        """What cuts secrets out, by this ledger's settings."""
+        return self._messages.redactor
+
+    def _invitation(self) -> Invitation | None:
+        """The run that this process is to take part in, where it goes on in this ledger; else a warning."""
+        invited = invitation()
+        if invited is None:
+            return None
+        status: str
+        try:
+            status = self.find_run(invited.run_id).status
+        except UnknownRun:
+            status = "unknown to this ledger"
+        except Unreachable:
+            return invited  # it cannot be asked now; what is said will still name the run
+        if status == "running":
+            return invited
+        log.warning("the run %s of %s is %s: this is a run of its own", invited.run_id, RUN, status)
+        return None
 
     # Reading
 

@@ -21,6 +21,10 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a terminal that cannot show a character gets its number
             reconfigure(errors="backslashreplace")
+    if sys.argv[1:2] == ["exec"]:  # started quickly: the other commands take longer to be made than it may
+        from audit_ledger.executing.main import main as execute
+
+        sys.exit(execute(sys.argv[2:]))
     from audit_ledger.cli.app import app
 
     app(prog_name="audit-ledger")

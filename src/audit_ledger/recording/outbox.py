@@ -3,6 +3,8 @@
 Events wait here with the bodies that they refer to; a thread sends them by count or by age. When the
 database stays away for longer than `retry_for`, what could not be sent goes to a file that
 `audit-ledger resend` delivers, and so does all that follows, in order.
+
+Where nothing was sent for a while, the thread itself says that the run goes on.
 """
 
 import logging
@@ -17,7 +19,7 @@ from uuid import UUID
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from audit_ledger.errors import RecordingError
+from audit_ledger.errors import RecordingError, Unreachable
 from audit_ledger.events import Event
 from audit_ledger.recording.resend import Batch, Pending, ResendFile, read
 from audit_ledger.store.bodies import put
@@ -71,6 +73,16 @@ def send(recorder: LedgerRecorder, batch: Batch, *, again: bool = False) -> int:
 class Outbox:
     """The bounded buffer of one run. Threads may share it.
 
+    Args:
+        recorder: The event store.
+        stream_id: The stream that this process writes.
+        max_events: Events to hold at most.
+        max_bytes: Bytes to hold at most.
+        resend_file: Makes the file for what cannot be sent.
+        beat: Makes a sign of life.
+        beat_after: Seconds without another event after which one is sent; 0 for never.
+        run_id: The run that all events are to name, where the stream is not the run's own.
+
     Attributes:
         version: Version of the last event that was sent, or written to the file.
         position: Position of the last event that was sent.
@@ -86,6 +98,10 @@ class Outbox:
         max_events: int,
         max_bytes: int,
         resend_file: Callable[[], ResendFile],
+        *,
+        beat: Callable[[], Pending] | None = None,
+        beat_after: float = 0,
+        run_id: UUID | None = None,
     ) -> None:
         self.version = 0
         self.position = 0
@@ -97,6 +113,10 @@ class Outbox:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._resend_file = resend_file
+        self._beat = beat
+        self._beat_after = beat_after
+        self._run_id = run_id
+        self._last_sent = time.monotonic()
         self._waiting: list[Waiting] = []
         self._aside: deque[Waiting] = deque()
         self._held_events = 0
@@ -114,6 +134,10 @@ class Outbox:
         """
         self.position = send(self._recorder, Batch(self._stream_id, 0, [first]))
         self.version = 1
+        self._last_sent = time.monotonic()
+        if self._beat is not None and self._beat_after:
+            with self._changed:
+                self._start_thread()
 
     def add(self, pending: Waiting) -> None:
         """Take an event in; blocks while the buffer is full."""
@@ -126,10 +150,7 @@ class Outbox:
             self._held_events += 1
             self._held_bytes += size
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name=f"audit-ledger {self._stream_id}", daemon=True
-                )
-                self._thread.start()
+                self._start_thread()
             elif len(self._waiting) == 1:
                 self._changed.notify_all()  # its second begins
             elif len(self._waiting) >= FLUSH_EVENTS:
@@ -173,6 +194,10 @@ class Outbox:
         error.__cause__ = self.failure
         return error
 
+    def _start_thread(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=f"audit-ledger {self._stream_id}", daemon=True)
+        self._thread.start()
+
     def _room_for(self, size: int) -> bool:
         return self._held_events < self._max_events and self._held_bytes + size <= self._max_bytes
 
@@ -185,8 +210,13 @@ class Outbox:
         """The thread: send what waits by count, by age, or because somebody waits for it."""
         while True:
             with self._changed:
-                while not self._waiting and not self._closing:
-                    self._changed.wait()
+                while not self._waiting and not self._closing and not self._beat_is_due():
+                    self._changed.wait(self._until_beat())
+                due = not self._waiting and not self._closing
+            if due:
+                self._deliver_beat()
+                continue
+            with self._changed:
                 deadline = time.monotonic() + FLUSH_SECONDS
                 while not self._urgent and not self._closing and (left := deadline - time.monotonic()) > 0:
                     self._changed.wait(left)
@@ -199,14 +229,55 @@ class Outbox:
                 self._held_bytes -= sum(pending.size for pending in batch)
                 self._changed.notify_all()
 
+    def _until_beat(self) -> float | None:
+        """Seconds until a sign of life is due; None for never."""
+        if self._beat is None or not self._beat_after or self.failure is not None:
+            return None
+        return max(0, self._last_sent + self._beat_after - time.monotonic())
+
+    def _beat_is_due(self) -> bool:
+        return self._until_beat() == 0
+
+    def _deliver_beat(self) -> None:
+        """Send a sign of life. While the database is away it is tried until something else is to be sent.
+
+        An outage that only it has seen does not count as one of the run's events.
+        """
+        assert self._beat is not None  # or none would be due
+        batch = Batch(self._stream_id, self.version, [self._prepared(self._beat())])
+        tried = False
+        while True:
+            with self._changed:
+                last = self._closing or bool(self._waiting)
+            try:
+                self.position = send(self._recorder, batch, again=tried)
+            except Exception as error:  # noqa: BLE001 - kept, and raised at the end of the run
+                tried = True
+                if last or not isinstance(error, Unreachable):
+                    self.failure = error
+                    self._keep(batch)
+                    break
+                continue
+            break
+        self.version += 1
+        self._last_sent = time.monotonic()
+
+    def _prepared(self, waiting: Waiting) -> Pending:
+        """The event with its bodies; it names the run where the stream does not."""
+        pending = waiting.prepare()
+        if self._run_id is None or getattr(pending.event, "run_id", self._run_id) is not None:
+            return pending
+        return Pending(pending.event.model_copy(update={"run_id": self._run_id}), pending.bodies)
+
     def _set_aside(self) -> list[Waiting]:
         return [self._aside.popleft() for _ in range(len(self._aside))]
 
     def _deliver(self, waiting: Sequence[Waiting]) -> None:
         """Send a batch, or keep it in the file."""
-        events = [one.prepare() for one in waiting]
+        events = [self._prepared(one) for one in waiting]
         batch = Batch(self._stream_id, self.version, events)
         self.version += len(events)
+        self._last_sent = time.monotonic()
         if self.failure is None:
             try:
                 self.position = send(self._recorder, batch)
@@ -214,13 +285,17 @@ class Outbox:
                 self.failure = error
             else:
                 return
+        self._keep(batch)
+
+    def _keep(self, batch: Batch) -> None:
+        """Write a batch that could not be sent to the file."""
         try:
             if self.file is None:
                 self.file = self._resend_file()
             self.file.write(batch)
         except OSError as error:
-            self.lost += len(events)
-            log.critical("%d events of run %s are lost: %s", len(events), self._stream_id, error)
+            self.lost += len(batch.events)
+            log.critical("%d events of run %s are lost: %s", len(batch.events), self._stream_id, error)
 
 
 def resend(recorder: LedgerRecorder, path: Path, ledger_id: UUID) -> int:
