@@ -9,7 +9,6 @@ Threads may share a ledger. A process that was forked may not use its parent's: 
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -20,6 +19,8 @@ from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from audit_ledger.connecting import prepare as prepare
+from audit_ledger.connecting import reach
 from audit_ledger.errors import LedgerError, ReadModelsBehind, UnknownRun, Unreachable
 from audit_ledger.governance import Governance
 from audit_ledger.reading import status as states
@@ -33,7 +34,6 @@ from audit_ledger.recording.close import close_run
 from audit_ledger.recording.joining import RUN, Invitation, invitation
 from audit_ledger.recording.messages import Messages, OwnRedactor
 from audit_ledger.recording.outbox import resend
-from audit_ledger.recording.redaction import Redactor
 from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
 from audit_ledger.statements import Statements
@@ -41,9 +41,8 @@ from audit_ledger.store import migrations, projections
 from audit_ledger.store.comparison import Verified, verify_live
 from audit_ledger.store.copies import Tell, silent
 from audit_ledger.store.database import Database, Reader, translated
-from audit_ledger.store.database import connect as connect_to
 from audit_ledger.store.recorder import LedgerRecorder, RecordedEvent
-from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+from audit_ledger.store.server import EmbeddedServer
 
 log = logging.getLogger("audit_ledger")
 
@@ -76,29 +75,10 @@ def connect(
         WrongRole: the role may not read it.
     """
     loaded = load(url=url, **settings)
-    server = None if loaded.url else EmbeddedServer(loaded.home, user=loaded.server_user)
-    if server is None:
-        place = loaded.url or ""
-    else:
-        for line in prepare(server, loaded)[:1]:
-            sys.stderr.write(f"audit-ledger: {line}\n")
-        place = server.url(f"{loaded.name}_{role}")
-    with connect_to(place, loaded) as conn:
-        ready = migrations.check(conn, loaded.name)
+    reached = reach(loaded, role)
     messages = Messages(redacting.redactor(loaded), loaded.max_body_bytes, redactor)
-    return Ledger(Database(place, loaded.name, loaded), loaded, ready, server, messages)
-
-
-def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
-    """Start the embedded server and make its ledger, where either is missing; returns what was done."""
-    made = server.ensure_running()
-    done: list[str] = []
-    if made:
-        done.append(f"made an embedded ledger in {settings.home}")
-    with connect_to(server.url(SUPERUSER), settings) as conn:
-        if made or not migrations.is_current(conn, settings.name):
-            done += migrations.init(conn, settings.name)
-    return done
+    database = Database(reached.url, loaded.name, loaded)
+    return Ledger(database, loaded, reached.ready, reached.server, messages)
 
 
 class Ledger(Reading, Statements, Governance):
@@ -244,21 +224,13 @@ class Ledger(Reading, Statements, Governance):
         self.update_read_models()
         return count
 
-    def start_run(self, **what: Any) -> Run:
-        """Start a run that whoever asks for it will end, and that joins no other one; for `exec`."""
+    def _start(self, **what: Any) -> Run:
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
-        return Run(self._recorder, self.settings, self.ledger_id, self._messages, **what)
-
-    def _start(self, **what: Any) -> Run:
-        self._check_process()
-        return self.start_run(joins=self._invitation(), **what)
-
-    @property
-    def redactor(self) -> Redactor:
-        """What cuts secrets out, by this ledger's settings."""
-        return self._messages.redactor
+        return Run(
+            self._recorder, self.settings, self.ledger_id, self._messages, joins=self._invitation(), **what
+        )
 
     def _invitation(self) -> Invitation | None:
         """The run that this process is to take part in, where it goes on in this ledger; else a warning."""

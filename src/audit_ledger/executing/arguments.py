@@ -96,8 +96,8 @@ def parse(given: Sequence[str]) -> Arguments:
     parser.add_argument(
         "--overlap",
         choices=("allow", "skip", "fail"),
-        help="While another run of the task goes on that exec started with skip or fail: run all the same, record"
-        " that it is skipped (exit code 0), or record a failed run (75).",
+        help="While another run of the task goes on that exec started with skip or fail: run all the same,"
+        " record that it is skipped (exit code 0), or record a failed run (75).",
     )
     parser.add_argument(
         "--when-away",

@@ -6,8 +6,8 @@ the terminal: Ctrl-C and its like reach it from the terminal itself and are not 
 other signals go to it alone.
 
 **Output.** What was a terminal is a pseudo-terminal for the command, anything else a pipe; bytes stay as they
-are. Where stdout and stderr are the same file they share one, which keeps their order. A process that outlives
-the command with its output open keeps it: a copy of the wrapper stays behind and passes it on.
+are. Where stdout and stderr are the same file they share one, which keeps their order. A process that
+outlives the command with its output open keeps it: a copy of the wrapper stays behind and passes it on.
 
 **The wrapper's death.** On Linux the kernel sends the command SIGTERM if the wrapper is killed.
 """

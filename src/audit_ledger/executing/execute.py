@@ -19,7 +19,7 @@ from audit_ledger.executing.tail import Tail
 from audit_ledger.recording.joining import REPORT, RUN, Invitation, combined, reports
 
 if TYPE_CHECKING:
-    from audit_ledger.ledger import Ledger
+    from audit_ledger.executing.recording import Recording
     from audit_ledger.recording.redaction import Redactor
     from audit_ledger.recording.run import Run
 
@@ -32,7 +32,7 @@ ARGUMENTS_SHOWN = 100
 ARGUMENT_CHARACTERS = 400
 """So much of a command line is recorded, lest an event becomes too large."""
 
-Connect = Callable[[], "Ledger"]
+Connect = Callable[[], "Recording"]
 
 
 def execute(asked: Arguments, connect: Connect) -> int:
@@ -64,7 +64,7 @@ def overlap_of(asked: Arguments) -> Overlap:
     return asked.overlap or "allow"
 
 
-def _recorded(asked: Arguments, ledger: Ledger) -> tuple[int, list[child.Stream]]:
+def _recorded(asked: Arguments, ledger: Recording) -> tuple[int, list[child.Stream]]:
     """Run the command with a ledger at hand."""
     run_id = uuid4()
     with ExitStack() as stack:
@@ -73,7 +73,7 @@ def _recorded(asked: Arguments, ledger: Ledger) -> tuple[int, list[child.Stream]
             running = _running(asked, ledger, run_id, stack)
             if running is not None and overlap_of(asked) == "skip":
                 return _skip(asked, ledger, running), []
-            run = ledger.start_run(
+            run = ledger.start(
                 run_id=run_id,
                 task=asked.task,
                 source=asked.source,
@@ -101,7 +101,7 @@ def _recorded(asked: Arguments, ledger: Ledger) -> tuple[int, list[child.Stream]
         return ended.code, left
 
 
-def _running(asked: Arguments, ledger: Ledger, run_id: UUID, stack: ExitStack) -> UUID | None:
+def _running(asked: Arguments, ledger: Recording, run_id: UUID, stack: ExitStack) -> UUID | None:
     """The run of the task that goes on and is not to be overlapped; where there is none, it is locked out."""
     if overlap_of(asked) == "allow":
         return None
@@ -112,14 +112,13 @@ def _running(asked: Arguments, ledger: Ledger, run_id: UUID, stack: ExitStack) -
     return lock.take()
 
 
-def _skip(asked: Arguments, ledger: Ledger, running: UUID) -> int:
+def _skip(asked: Arguments, ledger: Recording, running: UUID) -> int:
     """Record that a run was skipped."""
     from audit_ledger.recording.skipping import skip
-    from audit_ledger.store.recorder import LedgerRecorder
 
     reason = f"run {running} goes on"
     skip(
-        LedgerRecorder(ledger.database),
+        ledger.recorder,
         reason=reason,
         running=running,
         scheduled_for=asked.scheduled_for,

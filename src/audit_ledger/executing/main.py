@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from audit_ledger.executing.arguments import parse
 
 if TYPE_CHECKING:
-    from audit_ledger.ledger import Ledger
+    from audit_ledger.executing.recording import Recording
 
 
 def main(
@@ -34,10 +34,10 @@ def main(
     gc.disable()  # what is imported stays; looking for garbage among it takes a tenth of the time
     from audit_ledger.executing.execute import execute
 
-    def connect() -> Ledger:
-        from audit_ledger.ledger import connect
+    def connect() -> Recording:
+        from audit_ledger.executing.recording import Recording
 
-        return connect(url, home=home, name=name)
+        return Recording(url, home, name)
 
     try:
         return execute(asked, connect)

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,6 @@ from audit_ledger.recording import content as contents
 from audit_ledger.recording.api_call import told
 from audit_ledger.recording.beginning import beginning
 from audit_ledger.recording.capture.call import CallLog
-from audit_ledger.recording.capture.instrument import acquire
 from audit_ledger.recording.comparison import Comparison
 from audit_ledger.recording.counting import Counts, counted
 from audit_ledger.recording.failure import describe, plain
@@ -113,7 +112,7 @@ class Run(Ingesting, Progressing):
             run_id=None if joins is None else self.id,
         )
         self.calls = CallLog(self, settings.max_body_bytes, self._outbox, self._messages, wanted=capture)
-        self._release = acquire() if capture else None
+        self._release = _acquire() if capture else None
         self._outbox.start(Pending(started))
 
     def __repr__(self) -> str:
@@ -195,7 +194,7 @@ class Run(Ingesting, Progressing):
 
         self._check_open()
         if self._release is None:
-            self._release = acquire()
+            self._release = _acquire()
         return CapturingSession(self.calls.of_a_session())
 
     def counts(
@@ -333,6 +332,13 @@ class Run(Ingesting, Progressing):
         # Of a run that goes on, the ledger counts nothing yet.
         self._result = (by_the_ledger if self._joins is None else None) or by_itself
         return self._result
+
+
+def _acquire() -> Callable[[], None]:
+    """Wrap the HTTP clients; only runs that capture pay for what that takes."""
+    from audit_ledger.recording.capture.instrument import acquire
+
+    return acquire()
 
 
 def resend_path(home: Path, run_id: UUID) -> Path:
