@@ -1,5 +1,5 @@
 -- Read model: data_ingestion_runs. One row a run: did it run, when, how did it end, what did it bring.
--- of: RunStarted, RunCompleted, RunFailed
+-- of: RunStarted, RunCompleted, RunFailed, RunAbandoned
 -- after:
 
 -- name: ddl
@@ -38,7 +38,7 @@ COMMENT ON COLUMN data_ingestion_runs.task_name       IS 'What ran, e.g. data_fe
 COMMENT ON COLUMN data_ingestion_runs.started_at      IS 'When it started, by the script''s clock.';
 COMMENT ON COLUMN data_ingestion_runs.completed_at    IS 'When it completed, by the script''s clock.';
 COMMENT ON COLUMN data_ingestion_runs.failed_at       IS 'When it failed, by the script''s clock.';
-COMMENT ON COLUMN data_ingestion_runs.status          IS 'running, completed or failed; the first end that is recorded wins.';
+COMMENT ON COLUMN data_ingestion_runs.status          IS 'running, completed or failed; the first end that is recorded wins, and before that, one that a watcher found abandoned has failed: its error_details have the class RunAbandoned.';
 COMMENT ON COLUMN data_ingestion_runs.data_source     IS 'Where the data came from.';
 COMMENT ON COLUMN data_ingestion_runs.data_date_start IS 'First day that the data covers, inclusive.';
 COMMENT ON COLUMN data_ingestion_runs.data_date_end   IS 'Last day that the data covers, inclusive.';
@@ -47,17 +47,18 @@ COMMENT ON COLUMN data_ingestion_runs.records_created IS 'Records created: as de
 COMMENT ON COLUMN data_ingestion_runs.records_updated IS 'Records updated: as declared, else counted at the end.';
 COMMENT ON COLUMN data_ingestion_runs.records_skipped IS 'Records skipped: as declared, else counted at the end.';
 COMMENT ON COLUMN data_ingestion_runs.error_message   IS 'Why it failed.';
-COMMENT ON COLUMN data_ingestion_runs.error_details   IS 'class and backtrace of the exception, the ten innermost frames.';
+COMMENT ON COLUMN data_ingestion_runs.error_details   IS 'class and backtrace of the exception, the ten innermost frames; of a command, exit_status or signal, and the tail of its output.';
 COMMENT ON COLUMN data_ingestion_runs.created_at      IS 'recorded_at of the RunStarted event.';
 COMMENT ON COLUMN data_ingestion_runs.updated_at      IS 'recorded_at of the event that changed the row last.';
 
 -- name: as_of
--- A run changes once, at its first end.
+-- A run changes at its first real end; before that, where a watcher found it abandoned.
 CREATE VIEW data_ingestion_runs AS
 SELECT r.id, r.run_id, r.task_name, r.started_at,
        CASE WHEN f.id IS NOT NULL THEN r.completed_at END              AS completed_at,
-       CASE WHEN f.id IS NOT NULL THEN r.failed_at END                 AS failed_at,
-       CASE WHEN f.id IS NOT NULL THEN r.status ELSE 'running' END     AS status,
+       CASE WHEN f.id IS NOT NULL THEN r.failed_at ELSE a.ended_at END AS failed_at,
+       CASE WHEN f.id IS NOT NULL THEN r.status
+            WHEN a.id IS NOT NULL THEN 'failed' ELSE 'running' END      AS status,
        r.data_source,
        CASE WHEN f.id IS NOT NULL THEN r.data_date_start END           AS data_date_start,
        CASE WHEN f.id IS NOT NULL THEN r.data_date_end END             AS data_date_end,
@@ -65,13 +66,19 @@ SELECT r.id, r.run_id, r.task_name, r.started_at,
        CASE WHEN f.id IS NOT NULL THEN r.records_created ELSE 0 END    AS records_created,
        CASE WHEN f.id IS NOT NULL THEN r.records_updated ELSE 0 END    AS records_updated,
        CASE WHEN f.id IS NOT NULL THEN r.records_skipped ELSE 0 END    AS records_skipped,
-       CASE WHEN f.id IS NOT NULL THEN r.error_message END             AS error_message,
-       CASE WHEN f.id IS NOT NULL THEN r.error_details END             AS error_details,
+       CASE WHEN f.id IS NOT NULL THEN r.error_message ELSE a.message END AS error_message,
+       CASE WHEN f.id IS NOT NULL THEN r.error_details
+            WHEN a.id IS NOT NULL THEN '{"class": "RunAbandoned"}'::jsonb END AS error_details,
        r.created_at,
-       CASE WHEN f.id IS NOT NULL THEN r.updated_at ELSE r.created_at END AS updated_at
+       CASE WHEN f.id IS NOT NULL THEN r.updated_at ELSE coalesce(a.created_at, r.created_at) END AS updated_at
   FROM data_ingestion_runs r
   LEFT JOIN data_ingestion_run_ends f
        ON f.data_ingestion_run_id = r.id AND f.first AND f.id <= (SELECT "position"())
+  LEFT JOIN LATERAL (
+       SELECT a.id, a.message, a.ended_at, a.created_at
+         FROM data_ingestion_run_ends a
+        WHERE a.data_ingestion_run_id = r.id AND a.status = 'abandoned' AND a.id <= (SELECT "position"())
+        ORDER BY a.id LIMIT 1) a ON f.id IS NULL
  WHERE r.id <= (SELECT "position"()) AND (SELECT "position"()) > 0;
 
 -- name: fold
@@ -96,7 +103,9 @@ UPDATE data_ingestion_runs r
        records_skipped = coalesce(e.skipped, c.skipped),
        error_message   = e.message,
        error_details   = CASE e.status WHEN 'failed' THEN
-                             jsonb_build_object('class', e.error_class, 'backtrace', e.backtrace) END,
+                             jsonb_build_object('class', e.error_class, 'backtrace', e.backtrace)
+                             || jsonb_strip_nulls(jsonb_build_object(
+                                    'exit_status', e.exit_status, 'signal', e.signal, 'output', e.output)) END,
        updated_at      = e.recorded_at
   FROM data_ingestion_run_ends f
   JOIN run_ended e ON e.position = f.id
@@ -111,3 +120,12 @@ UPDATE data_ingestion_runs r
  WHERE f.id > :after AND f.id <= :upto
    AND f.first
    AND r.id = f.data_ingestion_run_id;
+-- A run without a real end that a watcher found abandoned: it has failed, until one is recorded.
+UPDATE data_ingestion_runs r
+   SET status = 'failed', failed_at = a.ended_at, error_message = a.message,
+       error_details = '{"class": "RunAbandoned"}', updated_at = a.created_at
+  FROM (SELECT DISTINCT ON (a.data_ingestion_run_id) a.*
+          FROM data_ingestion_run_ends a
+         WHERE a.id > :after AND a.id <= :upto AND a.status = 'abandoned'
+         ORDER BY a.data_ingestion_run_id, a.id) a
+ WHERE r.id = a.data_ingestion_run_id AND r.status = 'running';

@@ -256,13 +256,23 @@ SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version, e.type,
  WHERE e.type IN ('AlertRaised', 'AlertAttempted', 'AlertDelivered', 'AlertFailed', 'AlertAcknowledged', 'AlertResolved');
 COMMENT ON VIEW alert_event IS 'Events about alerts, decoded.';
 
+-- name: watch_advanced
+CREATE VIEW watch_advanced AS
+SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
+       as_instant(d.s ->> 'occurred_at')               AS occurred_at,
+       (d.s ->> 'upto')::bigint                        AS upto
+  FROM events e
+ CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
+ WHERE e.type = 'WatchAdvanced';
+COMMENT ON VIEW watch_advanced IS 'WatchAdvanced events, decoded.';
+
 -- name: grants
 DO $$
 DECLARE
     ledger text := current_schema();
 BEGIN
     EXECUTE format('GRANT SELECT ON run_started, record_touched, api_call_made, run_ended, officer_event, event_corrected,'
-                   ' decision_made, run_heartbeat, run_part, task_event, finding, alert_event TO %I, %I',
+                   ' decision_made, run_heartbeat, run_part, task_event, finding, alert_event, watch_advanced TO %I, %I',
                    ledger || '_reader', ledger || '_projector');
     EXECUTE format('GRANT EXECUTE ON FUNCTION as_instant(text), as_day(text) TO %I, %I',
                    ledger || '_reader', ledger || '_projector');

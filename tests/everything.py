@@ -1,12 +1,32 @@
 """A ledger with something of everything, for tests that compare read models."""
 
+from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from audit_ledger import Ledger
+from audit_ledger.events import (
+    AlertAcknowledged,
+    AlertAttempted,
+    AlertDelivered,
+    AlertFailed,
+    AlertRaised,
+    AlertResolved,
+    AnomalyFound,
+    Event,
+    HeartbeatRecorded,
+    RunAbandoned,
+    RunCompleted,
+    RunMissed,
+    RunSkipped,
+    RunStarted,
+    TaskDefined,
+    TaskRemoved,
+    WatchAdvanced,
+)
 
 
 def tell_everything(ledger: Ledger, officer: Ledger, admin: psycopg.Connection[Any]) -> None:
@@ -37,4 +57,42 @@ def tell_everything(ledger: Ledger, officer: Ledger, admin: psycopg.Connection[A
     ledger.record_decision("D1", reference, inputs=[("X", 1), ("X", 2)])
     ledger.record_execution("E1", decision="D1")
     ledger.correct(1, {"source": "other"}, reason="misnamed", by="Ann")
+    ledger._recorder.append(uuid4(), 0, watching(run.id))
     ledger.update_read_models()
+
+
+def watching(run_id: UUID) -> list[Event]:
+    """What is said of a task and of a run that goes on, is taken for abandoned, and ends all the same."""
+    now, task, run, alert = datetime.now(UTC), "t", uuid4(), uuid4()
+    told: dict[str, Any] = {"alert_id": alert, "attempt": 1, "notice": "raised", "occurred_at": now}
+    return [
+        TaskDefined(task=task, definition={"schedule": "0 9 * * *"}, occurred_at=now),
+        WatchAdvanced(upto=1, occurred_at=now),
+        RunStarted(task=task, source="s", run_id=run, occurred_at=now),
+        HeartbeatRecorded(run_id=run, done=1, total=2, occurred_at=now),
+        RunSkipped(task=task, source="s", running=run, reason="another goes on", occurred_at=now),
+        AlertRaised(
+            alert_id=alert,
+            channels=("mail", "chat"),
+            detail="silent",
+            kind="abandoned",
+            occurred_at=now,
+            run_id=run,
+            severity="critical",
+            subject=task,
+            title="t was abandoned",
+        ),
+        RunAbandoned(
+            alert_id=alert, detail="silent", key="k", last_seen_at=now, occurred_at=now, run_id=run, task=task
+        ),
+        AnomalyFound(alert_id=alert, detail="boom", key="f", kind="failed", occurred_at=now, run_id=run_id),
+        RunMissed(alert_id=alert, detail="due", key="m", occurred_at=now, scheduled_for=now, task=task),
+        AlertAttempted(channel="mail", **told),
+        AlertFailed(channel="mail", error="refused", **told),
+        AlertAttempted(channel="chat", escalates="mail", **told),
+        AlertDelivered(channel="chat", repeated=True, **told),
+        AlertAcknowledged(alert_id=alert, by="Ann", occurred_at=now),
+        RunCompleted(run_id=run, occurred_at=now),
+        AlertResolved(alert_id=alert, reason="it ended", occurred_at=now),
+        TaskRemoved(task=task, occurred_at=now),
+    ]

@@ -1,12 +1,15 @@
 """Settings, from the environment (`AUDIT_LEDGER_*`) first and `ledger.toml` second.
 
 `ledger.toml` is read from the path in `AUDIT_LEDGER_CONFIG`, or from the working directory. Its
-keys are the field names below, without the prefix.
+keys are the field names below, without the prefix; its tables are no settings, `plan` reads them.
 """
 
 import os
 import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -19,6 +22,7 @@ from pydantic_settings import (
 )
 
 from audit_ledger.errors import ConfigurationError
+from audit_ledger.ledger_toml import TABLES, NotToml, config_file, line_of, parse
 
 
 def default_home() -> Path:
@@ -133,8 +137,64 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, the environment over ledger.toml."""
         del dotenv_settings, file_secret_settings
-        toml = Path(os.environ.get("AUDIT_LEDGER_CONFIG", "ledger.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml)
+        return init_settings, env_settings, _File(settings_cls, config_file())
+
+
+class _File(TomlConfigSettingsSource):
+    """ledger.toml without its tables."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if name not in TABLES}
+
+
+class _FileAlone(Settings):
+    """Settings as ledger.toml has them, whatever the environment says."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def wrong_settings(content: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """What cannot be used of the settings in the content of a ledger.toml: name, expected, actual, remedy."""
+    given = {name: value for name, value in content.items() if name not in TABLES}
+    try:
+        _FileAlone(**given)
+    except ValidationError as error:
+        return [_told(found, "correct the value") for found in error.errors()]
+    return []
+
+
+def _told(found: Mapping[str, Any], remedy: str) -> tuple[str, str, str, str]:
+    """What is wrong with a setting. Nothing is shown that may be a secret, as with a misspelt name."""
+    name = "_".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        close = get_close_matches(name, [*Settings.model_fields, *TABLES], 1)
+        meant = f"did you mean {close[0]}?" if close else "leave it out"
+        return name, "the name of a setting", "not shown, it may be secret", meant
+    secret = name in ("redact_key", "url")
+    return name, found["msg"], "not shown" if secret else repr(found.get("input")), remedy
+
+
+def _place(name: str, given: Mapping[str, object]) -> str:
+    """The file and the line that a setting comes from; "" where it comes from elsewhere."""
+    file = config_file()
+    if name in given or os.environ.get(f"AUDIT_LEDGER_{name.upper()}") or not file.is_file():
+        return ""
+    try:
+        text, content = parse(file.read_bytes())
+    except (OSError, NotToml):
+        return ""
+    return f"{file}:{line_of(text, (name,))}: " if name in content else ""
 
 
 def load(**overrides: object) -> Settings:
@@ -148,12 +208,15 @@ def load(**overrides: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"])
+        variable = f"AUDIT_LEDGER_{'_'.join(str(part) for part in first['loc']).upper()}"
+        name, expected, actual, remedy = _told(
+            first, f"correct {variable} or {first['loc'][-1]} in ledger.toml"
+        )
         raise ConfigurationError(
-            f"the setting {name} cannot be used",
-            expected=first["msg"],
-            actual="not shown" if name == "redact_key" else repr(first.get("input")),
-            remedy=f"correct AUDIT_LEDGER_{name.upper()} or {name} in ledger.toml",
+            f"{_place(name, given)}the setting {name} cannot be used",
+            expected=expected,
+            actual=actual,
+            remedy=remedy,
         ) from error
     except SettingsError as error:
         raise ConfigurationError(

@@ -52,8 +52,8 @@ SELECT s.position, s.run_id, s.task, s.occurred_at,
 
 -- name: data_ingestion_run_ends
 INSERT INTO data_ingestion_run_ends
-       (id, data_ingestion_run_id, status, first, message, duration_ms, created_at, updated_at)
-SELECT e.position, r.id, e.status, true, e.message, e.duration_ms, e.recorded_at, e.recorded_at
+       (id, data_ingestion_run_id, status, first, message, duration_ms, ended_at, created_at, updated_at)
+SELECT e.position, r.id, e.status, true, e.message, e.duration_ms, e.occurred_at, e.recorded_at, e.recorded_at
   FROM run_ended e
   JOIN data_ingestion_runs r ON r.run_id = e.run_id
  WHERE e.position > :after AND e.position <= :upto;

@@ -68,6 +68,6 @@ WITH at AS (
       FROM at, counted WHERE r.id = at.run
 )
 INSERT INTO data_ingestion_run_ends
-       (id, data_ingestion_run_id, status, first, duration_ms, created_at, updated_at)
-SELECT position, run, 'completed', true, %(duration_ms)s, recorded_at, recorded_at
+       (id, data_ingestion_run_id, status, first, duration_ms, ended_at, created_at, updated_at)
+SELECT position, run, 'completed', true, %(duration_ms)s, %(occurred_at)s, recorded_at, recorded_at
   FROM at;

@@ -1,5 +1,6 @@
 """Read models: another one is one more file; what cannot be folded is set aside; progress is honest."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -113,11 +114,13 @@ def test_every_join_of_a_fold_is_a_look_up_even_if_planned_on_empty_vacuumed_tab
         name, _, value = setting.partition("=")
         admin.execute("SELECT set_config(%s, %s, false)", [name, value])
     for stage in {"fold", "finish"} & file.blocks.keys():
-        statement = file.blocks[stage].replace(":after", "$1").replace(":upto", "$2")
-        admin.execute(f"PREPARE {stage} (bigint, bigint) AS {statement}".encode())
-        explained = admin.execute(f"EXPLAIN (FORMAT json) EXECUTE {stage} (0, 1)".encode()).fetchone()
-        assert explained is not None
-        for join in joins(explained[0][0]["Plan"]):
-            inner = next(child for child in join["Plans"] if child["Parent Relationship"] == "Inner")
-            assert join["Node Type"] == "Nested Loop"
-            assert set(leaves(inner)) <= LOOK_UPS, inner
+        block = file.blocks[stage].replace(":after", "$1").replace(":upto", "$2")
+        for turn, statement in enumerate(re.findall(r"(?:--.*\n)*([^;]+);", block)):
+            name = f"{stage}_{turn}"
+            admin.execute(f"PREPARE {name} (bigint, bigint) AS {statement}".encode())
+            explained = admin.execute(f"EXPLAIN (FORMAT json) EXECUTE {name} (0, 1)".encode()).fetchone()
+            assert explained is not None
+            for join in joins(explained[0][0]["Plan"]):
+                inner = next(child for child in join["Plans"] if child["Parent Relationship"] == "Inner")
+                assert join["Node Type"] == "Nested Loop"
+                assert set(leaves(inner)) <= LOOK_UPS, inner

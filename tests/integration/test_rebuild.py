@@ -131,7 +131,7 @@ def test_damage_that_cannot_be_mended_row_by_row_is_mended_by_replacing_the_tabl
     told: Ledger, admin: Admin, rebuilt: Rebuild
 ) -> None:
     """The runs have exchanged their ids: neither can have its own before the other lets go."""
-    (one, other) = admin.execute("SELECT run_id FROM data_ingestion_runs ORDER BY id").fetchall()
+    (one, other, _) = admin.execute("SELECT run_id FROM data_ingestion_runs ORDER BY id").fetchall()
     statement = "UPDATE data_ingestion_runs SET run_id = %s WHERE id = %s"
     admin.execute(statement, ["00000000-0000-0000-0000-000000000000", 1])
     admin.execute(statement, [one[0], 18])
@@ -348,7 +348,7 @@ def test_a_changed_table_takes_the_place_of_the_old_one(
     assert told.verify_live().same
     with psycopg.connect(reader_url, options=LIVE) as conn:
         lengths = conn.execute("SELECT task_length FROM data_ingestion_runs ORDER BY id").fetchall()
-        assert lengths == [(1,), (1,), (6,)]
+        assert lengths == [(1,), (1,), (1,), (6,)]
         assert conn.execute("SELECT count(*) FROM api_payloads WHERE payload IS NOT NULL").fetchone() == (4,)
         conn.execute("SET audit_ledger.as_of = '5'")
         assert conn.execute("SELECT task_length, status FROM as_of.data_ingestion_runs").fetchall() == [
@@ -361,9 +361,9 @@ def test_a_changed_table_takes_the_place_of_the_old_one(
     # Foreign keys, owners and comments are those of the files.
     assert not rebuilt().swapped
     keys = "SELECT count(*) FROM pg_constraint WHERE confrelid = 'data_ingestion_runs'::regclass"
-    assert admin.execute(keys.encode()).fetchone() == (4,)
+    assert admin.execute(keys.encode()).fetchone() == (5,)
     with audit_ledger.connect(reader_url) as reader:
-        assert reader.runs.count() == 3
+        assert reader.runs.count() == 4
 
 
 def test_a_ledger_in_use_is_given_way_to(

@@ -26,10 +26,18 @@ from psycopg.rows import dict_row
 from audit_ledger import Ledger
 from audit_ledger.errors import InvalidValue
 from audit_ledger.events import (
+    AlertAcknowledged,
+    AlertAttempted,
+    AlertDelivered,
+    AlertFailed,
+    AlertRaised,
+    AlertResolved,
     ApiCallMade,
     Event,
+    HeartbeatRecorded,
     RecordIngested,
     RecordWithdrawn,
+    RunAbandoned,
     RunCompleted,
     RunFailed,
     RunStarted,
@@ -60,6 +68,10 @@ class Model:
     changes: Rows = field(default_factory=list)
     calls: Rows = field(default_factory=list)
     payloads: Rows = field(default_factory=list)
+    progress: Rows = field(default_factory=list)
+    findings: Rows = field(default_factory=list)
+    alerts: dict[UUID, dict[str, Any]] = field(default_factory=dict)
+    attempts: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     aside: list[int] = field(default_factory=list)
 
     def fold(self, position: int, recorded_at: datetime, stream: UUID, type_: str, state: bytes) -> None:
@@ -77,8 +89,16 @@ class Model:
                 self.aside.append(position)
             else:
                 self.runs[run_id] = self.started(event, run_id, given)
+        elif type_.startswith("Alert"):
+            self.alerted(event, given)
+        elif isinstance(event, HeartbeatRecorded):
+            if run_id in self.runs:
+                said = {name: getattr(event, name) for name in ("done", "total", "occurred_at")}
+                self.progress.append({**given, **said, "data_ingestion_run_id": self.runs[run_id]["id"]})
         elif run_id not in self.runs:
             self.aside.append(position)
+        elif isinstance(event, RunAbandoned):
+            self.abandoned(event, self.runs[run_id], given)
         elif isinstance(event, RecordIngested | RecordWithdrawn):
             self.ingested(event, self.runs[run_id], given)
         elif isinstance(event, ApiCallMade):
@@ -100,7 +120,9 @@ class Model:
         }
 
     def first_end(self, run: dict[str, Any]) -> dict[str, Any] | None:
-        return next((end for end in self.ends if end["data_ingestion_run_id"] == run["id"]), None)
+        return next(
+            (end for end in self.ends if end["data_ingestion_run_id"] == run["id"] and end["first"]), None
+        )
 
     def ingested(
         self, event: RecordIngested | RecordWithdrawn, run: dict[str, Any], given: dict[str, Any]
@@ -176,6 +198,7 @@ class Model:
                 "first": first,
                 "message": failure and failure.message,
                 "duration_ms": event.duration_ms,
+                "ended_at": event.occurred_at,
             }
         )
         if not first:
@@ -184,17 +207,80 @@ class Model:
         touched = [operation for operation in every if operation != "withdrawn"]
         run |= {
             "status": status,
-            f"{status}_at": event.occurred_at,
+            "completed_at": None if failure else event.occurred_at,
+            "failed_at": event.occurred_at if failure else None,
             "data_date_start": event.data_date_start,
             "data_date_end": event.data_date_end,
             "records_fetched": len(touched) if event.fetched is None else event.fetched,
             "error_message": failure and failure.message,
-            "error_details": failure and {"class": failure.error_class, "backtrace": failure.backtrace},
+            "error_details": failure
+            and {
+                "class": failure.error_class,
+                "backtrace": failure.backtrace,
+                **failure.model_dump(include={"exit_status", "signal", "output"}, exclude_none=True),
+            },
             "updated_at": given["updated_at"],
         }
         for operation in ("created", "updated", "skipped"):
             declared = getattr(event, operation)
             run[f"records_{operation}"] = touched.count(operation) if declared is None else declared
+
+    def abandoned(self, event: RunAbandoned, run: dict[str, Any], given: dict[str, Any]) -> None:
+        about = {"data_ingestion_run_id": run["id"], "message": event.detail, "ended_at": event.occurred_at}
+        self.ends.append({**given, **about, "status": "abandoned", "first": False, "duration_ms": None})
+        names = ("alert_id", "key", "run_id", "last_seen_at", "detail")
+        said = {name: getattr(event, name) for name in names}
+        rest = {"task_name": event.task, "found_at": event.occurred_at, "kind": "abandoned"}
+        nothing = dict.fromkeys(("scheduled_for", "endpoint", "values"))
+        self.findings.append({**given, **said, **rest, **nothing})
+        if run["status"] == "running":
+            run |= {
+                "status": "failed",
+                "failed_at": event.occurred_at,
+                "error_message": event.detail,
+                "error_details": {"class": "RunAbandoned"},
+                "updated_at": given["updated_at"],
+            }
+
+    def alerted(self, event: Any, given: dict[str, Any]) -> None:
+        alert = self.alerts.get(event.alert_id)
+        at, position = event.occurred_at, given["id"]
+        if isinstance(event, AlertRaised):
+            if alert is not None:
+                self.aside.append(position)
+                return
+            nothing = [f"acknowledged_{what}" for what in ("at", "by", "reason", "position")]
+            nothing += [f"resolved_{what}" for what in ("at", "reason", "position")]
+            said = event.model_dump(exclude={"v", "occurred_at"})
+            said["channels"] = list(event.channels)
+            self.alerts[event.alert_id] = {**given, **said, "raised_at": at, **dict.fromkeys(nothing)}
+        elif isinstance(event, AlertAttempted):
+            key = (event.alert_id, event.channel, event.notice, event.attempt)
+            if alert is None or key in self.attempts:
+                self.aside.append(position)
+                return
+            ended = dict.fromkeys(("error", "ended_at", "ended_position"))
+            said = event.model_dump(exclude={"v", "occurred_at"})
+            begun = {"attempted_at": at, "status": "begun", "repeated": False}
+            self.attempts[key] = {**given, **said, **begun, **ended}
+        elif isinstance(event, AlertDelivered | AlertFailed):
+            attempt = self.attempts.get((event.alert_id, event.channel, event.notice, event.attempt))
+            if attempt is not None and attempt["ended_position"] is None:
+                attempt |= {
+                    "status": "delivered" if isinstance(event, AlertDelivered) else "failed",
+                    "repeated": isinstance(event, AlertDelivered) and bool(event.repeated),
+                    "error": getattr(event, "error", None),
+                    "ended_at": at,
+                    "ended_position": position,
+                    "updated_at": given["updated_at"],
+                }
+        elif alert is not None:
+            what = "acknowledged" if isinstance(event, AlertAcknowledged) else "resolved"
+            if alert[f"{what}_position"] is None:
+                alert |= {f"{what}_at": at, f"{what}_reason": event.reason, f"{what}_position": position}
+                alert["updated_at"] = given["updated_at"]
+                if isinstance(event, AlertAcknowledged):
+                    alert["acknowledged_by"] = event.by
 
     @property
     def tables(self) -> dict[str, Rows]:
@@ -206,6 +292,10 @@ class Model:
             "record_versions": by_id(chain.from_iterable(self.versions.values())),
             "api_call_logs": by_id(self.calls),
             "api_payload_rows": by_id(self.payloads),
+            "data_ingestion_run_progress": by_id(self.progress),
+            "findings": by_id(self.findings),
+            "alerts": by_id(self.alerts.values()),
+            "alert_attempts": by_id(self.attempts.values()),
         }
 
 
@@ -296,8 +386,63 @@ ENDED = saying(RunCompleted, st.fixed_dictionaries(COUNTS | DAYS)) | saying(
             "message": st.just("boom"),
             "error_class": st.just("ValueError"),
             "backtrace": st.none() | st.just(["a.py:1", "b.py:2"]),
+            "exit_status": st.none() | st.just(3),
+            "output": st.none() | st.just("no such file"),
         }
     ),
+)
+HEARTBEAT = saying(
+    HeartbeatRecorded,
+    st.fixed_dictionaries({name: st.none() | st.integers(0, 2**40) for name in ("done", "total")}),
+)
+ALERTS = [UUID(int=1), UUID(int=2)]
+ABANDONED = st.builds(
+    lambda second: (
+        lambda run_id: said(
+            RunAbandoned.of(
+                alert_id=ALERTS[0],
+                detail=f"silent for {second} s",
+                key="abandoned",
+                last_seen_at=NOON,
+                occurred_at=NOON + timedelta(seconds=second),
+                run_id=run_id or UUID(int=0),
+                task="task",
+            )
+        )
+    ),
+    st.integers(0, 9),
+)
+
+
+def about_alert(event: type[Event], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """An event about one of two alerts."""
+    return st.builds(
+        lambda given, second: lambda _: said(event.of(occurred_at=NOON + timedelta(seconds=second), **given)),
+        st.fixed_dictionaries({"alert_id": st.sampled_from(ALERTS), **fields}),
+        st.integers(0, 9),
+    )
+
+
+TOLD = {
+    "channel": st.sampled_from(["mail", "chat"]),
+    "notice": st.sampled_from(["raised", "resolved"]),
+    "attempt": st.just(1),
+}
+ALERTED = st.one_of(
+    about_alert(
+        AlertRaised,
+        channels=st.just(["mail", "chat"]),
+        detail=st.just("d"),
+        kind=st.just("missed"),
+        severity=st.just("critical"),
+        subject=st.just("task"),
+        title=st.just("t"),
+    ),
+    about_alert(AlertAttempted, **TOLD),
+    about_alert(AlertDelivered, **TOLD, repeated=st.none() | st.just(True)),
+    about_alert(AlertFailed, **TOLD, error=st.just("refused")),
+    about_alert(AlertAcknowledged, by=st.sampled_from(["ada", "ben"])),
+    about_alert(AlertResolved, reason=st.just("over")),
 )
 FINE = {"occurred_at": "2025-12-24T12:00:00.000000Z", "v": 1}
 TOUCH = {**FINE, "record_type": "QuiverTrade", "record_id": "1"}
@@ -350,7 +495,21 @@ OTHER = st.just(lambda _: ("Heartbeat", b"anything"))
 
 def sayings() -> st.SearchStrategy[list[Saying]]:
     """What is said, in order: most runs are started first, some later, again, or never."""
-    what = st.one_of(INGESTED, INGESTED, INGESTED, INGESTED, WITHDRAWN, CALLED, ENDED, STARTED, BAD, OTHER)
+    what = st.one_of(
+        INGESTED,
+        INGESTED,
+        INGESTED,
+        INGESTED,
+        WITHDRAWN,
+        CALLED,
+        ENDED,
+        STARTED,
+        BAD,
+        OTHER,
+        HEARTBEAT,
+        ABANDONED,
+        ALERTED,
+    )
     first = st.lists(st.tuples(st.integers(0, RUNS - 2), st.just(False), STARTED), min_size=1, max_size=2)
     rest = st.lists(st.tuples(st.integers(0, RUNS), st.booleans(), what), min_size=8, max_size=30)
     return st.builds(lambda a, b: [*a, *b], first, rest)

@@ -16,6 +16,7 @@ from audit_ledger.events import storable
 from audit_ledger.executing import child
 from audit_ledger.executing.arguments import Arguments, Overlap, WhenAway
 from audit_ledger.executing.tail import Tail
+from audit_ledger.ledger_toml import config_file
 from audit_ledger.recording.joining import REPORT, RUN, Invitation, combined, reports
 
 if TYPE_CHECKING:
@@ -61,7 +62,11 @@ def when_away(asked: Arguments) -> WhenAway:
 
 def overlap_of(asked: Arguments) -> Overlap:
     """What to do while another run of the task goes on."""
-    return asked.overlap or "allow"
+    if asked.overlap is not None or not config_file().exists():
+        return asked.overlap or "allow"
+    from audit_ledger.plan import load_plan
+
+    return load_plan().task(asked.task).overlap
 
 
 def _recorded(asked: Arguments, ledger: Recording) -> tuple[int, list[child.Stream]]:
@@ -70,8 +75,9 @@ def _recorded(asked: Arguments, ledger: Recording) -> tuple[int, list[child.Stre
     with ExitStack() as stack:
         signals = stack.enter_context(child.Signals())
         try:
-            running = _running(asked, ledger, run_id, stack)
-            if running is not None and overlap_of(asked) == "skip":
+            overlap = overlap_of(asked)
+            running = None if overlap == "allow" else _running(asked, ledger, run_id, stack)
+            if running is not None and overlap == "skip":
                 return _skip(asked, ledger, running), []
             run = ledger.start(
                 run_id=run_id,
@@ -102,9 +108,7 @@ def _recorded(asked: Arguments, ledger: Recording) -> tuple[int, list[child.Stre
 
 
 def _running(asked: Arguments, ledger: Recording, run_id: UUID, stack: ExitStack) -> UUID | None:
-    """The run of the task that goes on and is not to be overlapped; where there is none, it is locked out."""
-    if overlap_of(asked) == "allow":
-        return None
+    """The run of the task that goes on; where there is none, others are kept out from now on."""
     from audit_ledger.store.overlap import TaskLock
 
     lock = TaskLock(ledger.url, ledger.settings, ledger.ledger_id, asked.task, run_id)

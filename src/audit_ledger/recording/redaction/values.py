@@ -96,7 +96,7 @@ def _anchored() -> re.Pattern[str]:
 
 @cache
 def _value() -> re.Pattern[str]:
-    """What is looked for where an anchor is: compiling it takes a while, and many a process never needs it."""
+    """What is looked for where an anchor is. Compiling it takes a while; many a process never needs it."""
     whole = (p + f"(?:{'|'.join(_BEFORE)})".replace("{0}", p) + rest for p, rest in _PREFIXED)
     return re.compile("|".join(whole), re.ASCII)
 

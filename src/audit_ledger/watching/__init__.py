@@ -1,0 +1,1 @@
+"""Nothing fails, stalls or goes missing in silence: schedules, and the delivery of alerts."""
