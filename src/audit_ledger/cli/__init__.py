@@ -10,6 +10,7 @@ Exit codes, the same for every command:
     141  whoever read the output went away, as with other programs
 """
 
+import os
 import sys
 
 FINE, WRONG, USAGE, FAILED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141
@@ -24,7 +25,10 @@ def main() -> None:
     if sys.argv[1:2] == ["exec"]:  # started quickly: the other commands take longer to be made than it may
         from audit_ledger.executing.main import main as execute
 
-        sys.exit(execute(sys.argv[2:]))
+        code = execute(sys.argv[2:])
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)  # taking all modules apart again would only take time
     from audit_ledger.cli.app import app
 
     app(prog_name="audit-ledger")
