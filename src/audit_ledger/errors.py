@@ -24,7 +24,10 @@
     ├── UnknownPosition                  the ledger has no event at that position
     ├── UnknownDecision                  no decision of that id is on record
     ├── UnknownHold                      no hold in force has that id
+    ├── UnknownAlert                     no alert has that id
+    │   └── AmbiguousAlert               several alerts begin with that prefix
     ├── RunEnded                         a run was used after its end
+    ├── DeliveryFailed                   a channel did not take a message
     └── RecordingError                   events could not be sent; names the file that holds them
 
 Each carries what was expected, what was found and what to do, and prints all three. Exit codes
@@ -174,8 +177,20 @@ class UnknownHold(LedgerError):
     """No hold in force has the id that was asked for."""
 
 
+class UnknownAlert(LedgerError):
+    """No alert has that id."""
+
+
+class AmbiguousAlert(UnknownAlert):
+    """Several alerts have an id that begins so."""
+
+
 class RunEnded(LedgerError):
     """A run was used after its end."""
+
+
+class DeliveryFailed(LedgerError):
+    """A channel did not take a message; `actual` says why, without the secrets of the channel's URL."""
 
 
 class RecordingError(LedgerError):

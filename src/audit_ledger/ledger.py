@@ -9,6 +9,7 @@ Threads may share a ledger. A process that was forked may not use its parent's: 
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -43,6 +44,7 @@ from audit_ledger.store.copies import Tell, silent
 from audit_ledger.store.database import Database, Reader, translated
 from audit_ledger.store.recorder import LedgerRecorder, RecordedEvent
 from audit_ledger.store.server import EmbeddedServer
+from audit_ledger.watching.service import watch
 
 log = logging.getLogger("audit_ledger")
 
@@ -223,6 +225,22 @@ class Ledger(Reading, Statements, Governance):
         count = resend(self._recorder, Path(path), self.ledger_id)
         self.update_read_models()
         return count
+
+    def watch(self, stopped: threading.Event, *, plan_file: Path | None = None) -> None:
+        """Watch, until stopped: put on record what is not well, and tell the channels of ledger.toml.
+
+        Args:
+            stopped: Set it to stop.
+            plan_file: ledger.toml; by default where the settings come from.
+
+        Raises:
+            ConfigurationError: ledger.toml cannot be used.
+            WrongRole: the role may not append.
+        """
+        self._check_process()
+        if not self._ready.may_write:
+            raise migrations.refuse_reader(self._ready.user, self.settings.name)
+        watch(self.database, self.settings, stopped=stopped, plan_file=plan_file)
 
     def _start(self, **what: Any) -> Run:
         self._check_process()

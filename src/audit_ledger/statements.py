@@ -10,9 +10,10 @@ from typing import Any, Self
 from uuid import UUID
 
 from audit_ledger.errors import InvalidValue, UnknownDecision, UnknownPosition
+from audit_ledger.reading.alerts import find_alert
 from audit_ledger.reading.chain import Chain, chain
 from audit_ledger.recording import decisions
-from audit_ledger.store.database import Database
+from audit_ledger.store.database import Database, Reader
 from audit_ledger.store.recorder import LedgerRecorder
 
 
@@ -62,6 +63,11 @@ class Statements(ABC):
     database: Database
     _recorder: LedgerRecorder
 
+    @property
+    @abstractmethod
+    def _reader(self) -> Reader:
+        """What questions are put to."""
+
     def correct(self, position: int, values: Mapping[str, Any] | None = None, *, reason: str, by: str) -> int:
         """Say that an event was wrong. It stays as it is; readings show both.
 
@@ -82,6 +88,25 @@ class Statements(ABC):
         """
         self._require(position)
         return self._said(decisions.correct(self._recorder, position, by=by, reason=reason, values=values))
+
+    def acknowledge(self, alert_id: UUID | str, *, by: str, reason: str | None = None) -> int:
+        """Say that you have seen an alert, and look after it: nobody is reminded of it any more.
+
+        Args:
+            alert_id: The alert, or the first digits of its id.
+            by: Who says so; in the log for ever.
+            reason: What there is to say, in the log as well.
+
+        Returns:
+            The position of the acknowledgement.
+
+        Raises:
+            UnknownAlert: there is no such alert.
+            InvalidValue: an argument cannot be recorded.
+            WrongRole: the role may not append.
+        """
+        alert = find_alert(self._reader, alert_id)
+        return self._said(decisions.acknowledge(self._recorder, alert.alert_id, by=by, reason=reason))
 
     def reference(self) -> Reference:
         """What of the ledger is known now: for a decision to store.

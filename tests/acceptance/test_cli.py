@@ -361,30 +361,33 @@ def test_projections_are_behind_until_they_are_updated(running: Run) -> None:
 def test_check_ends_with_0_when_every_run_completed(completed: Run) -> None:
     said = ask("check", "--since", "24h")
     assert said.code == cli.FINE
-    assert re.fullmatch(rf"✅ 1 run since {INSTANT}: all completed\n", said.stdout)
+    assert re.fullmatch(rf"✅ 1 run since {INSTANT}: nothing is wrong\n", said.stdout)
     assert ask("check", "--json").json == []
 
 
-def test_check_names_failed_running_and_empty_runs_and_ends_with_1(
-    ledger: Ledger, completed: Run, failed: Run, running: Run
+def test_check_names_failed_abandoned_missed_and_empty_runs_and_ends_with_1(
+    ledger: Ledger, completed: Run, failed: Run, running: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (home / "ledger.toml").write_text(
+        '[watch]\nabandoned_after = 0.001\ngrace = 0\n[tasks."never"]\nschedule = "* * * * *"\n'
+    )
+    monkeypatch.setenv("AUDIT_LEDGER_CONFIG", str(home / "ledger.toml"))
     with ledger.run("data_fetch:nothing", source="s") as empty:
         pass
-    said = ask("check")
+    said = ask("check", "--json")
     assert said.code == cli.WRONG
-    assert [line.split(" (")[0] for line in said.lines] == [
-        "❌ empty data_fetch:nothing",
-        "❌ running data_fetch:committees_daily",
-        "❌ failed data_fetch:insider_daily",
+    found = [(row["kind"], row["task"], row["run_id"]) for row in said.json if row["kind"] != "missed"]
+    assert found == [
+        ("abandoned", "data_fetch:committees_daily", str(running.id)),
+        ("failed", "data_fetch:insider_daily", str(failed.id)),
+        ("empty", "data_fetch:nothing", str(empty.id)),
     ]
-    assert said.lines[2].endswith(": API error")
-    assert running.id.hex[:8] in said.lines[1]
-    as_json = ask("check", "--json")
-    assert as_json.code == cli.WRONG
-    assert [(row["kind"], row["run_id"]) for row in as_json.json] == [
-        ("empty", str(empty.id)),
-        ("running", str(running.id)),
-        ("failed", str(failed.id)),
+    assert {row["task"] for row in said.json if row["kind"] == "missed"} <= {"never"}
+    lines = [line for line in ask("check").lines if "missed" not in line]
+    assert lines == [
+        f"❌ abandoned data_fetch:committees_daily (run {running.id.hex[:8]}): no sign of life for 0 s",
+        f"❌ failed data_fetch:insider_daily (run {failed.id.hex[:8]}): API error",
+        f"❌ empty data_fetch:nothing (run {empty.id.hex[:8]}): completed without fetching a record",
     ]
 
 
@@ -735,7 +738,7 @@ def test_the_script_ends_with_the_documented_codes(completed: Run, failed: Run) 
 def test_output_in_a_locale_without_the_characters_is_no_error(completed: Run) -> None:
     said = execute("check", PYTHONIOENCODING="ascii")
     assert said.code == cli.FINE
-    assert "all completed" in said.stdout
+    assert "nothing is wrong" in said.stdout
 
 
 @pytest.mark.parametrize("command", [["runs"], ["runs", "--json"], ["status"], ["doctor"]], ids=" ".join)

@@ -142,4 +142,4 @@ def test_warn_when_the_last_run_of_a_task_fetched_nothing(ledger: Ledger) -> Non
     assert last is not None
     assert last.records_fetched == 0
     (finding,) = ledger.check("24h")
-    assert (finding.kind, finding.run) == ("empty", last)
+    assert (finding.kind, finding.run_id) == ("empty", last.run_id)

@@ -11,7 +11,17 @@ from typer.core import TyperCommand, TyperGroup
 
 import audit_ledger
 from audit_ledger import cli
-from audit_ledger.cli import administration, amendments, calls, governance, questions, records, replaying
+from audit_ledger.cli import (
+    administration,
+    amendments,
+    calls,
+    config,
+    governance,
+    questions,
+    records,
+    replaying,
+    watching,
+)
 from audit_ledger.cli.output import complain
 from audit_ledger.cli.place import Place
 from audit_ledger.errors import LedgerError
@@ -94,7 +104,11 @@ app.command(rich_help_panel="Questions")(records.diff)
 app.command(rich_help_panel="Questions")(records.chain)
 app.command(rich_help_panel="Questions")(calls.calls)
 app.command(rich_help_panel="Questions")(calls.payload)
-app.command(rich_help_panel="Questions")(questions.check)
+app.command(rich_help_panel="Watching")(questions.check)
+app.command(rich_help_panel="Watching")(watching.watch)
+app.command(rich_help_panel="Watching")(watching.alerts)
+app.command(rich_help_panel="Watching")(watching.ack)
+app.command("audit-alerts", rich_help_panel="Watching")(watching.audit_alerts)
 app.command(rich_help_panel="Questions")(questions.status)
 app.command(rich_help_panel="Questions")(replaying.replay)
 app.command(rich_help_panel="Questions")(replaying.verify)
@@ -153,6 +167,10 @@ app.add_typer(retention, name="retention", rich_help_panel="Officers")
 app.command(rich_help_panel="Administration")(administration.init)
 app.command(rich_help_panel="Administration")(administration.doctor)
 app.command(rich_help_panel="Administration")(administration.url)
+configuration = typer.Typer(no_args_is_help=True, help="The file ledger.toml: tasks, channels, maintenance.")
+configuration.command("check")(config.check)
+configuration.command("test-channel")(config.test_channel)
+app.add_typer(configuration, name="config", rich_help_panel="Administration")
 PASSES_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(rich_help_panel="Administration", context_settings=PASSES_ARGUMENTS)(administration.psql)
 app.command("pg_dump", rich_help_panel="Administration", context_settings=PASSES_ARGUMENTS)(

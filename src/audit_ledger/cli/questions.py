@@ -296,13 +296,13 @@ def check(
     as_of: AsOf = None,
     final: Final = False,
 ) -> None:
-    """Look for runs that failed, have not ended or brought nothing, or none at all: for cron.
+    """Look once for what is not well: for cron.
 
-    Ends with 1 when there is something to look at.
+    Runs that failed, were not begun when ledger.toml says so, take too long, show no sign of life or brought
+    nothing, and whatever else a watcher would find; or no run at all. Ends with 1 when there is something.
 
     Example: audit-ledger check --since 24h
     """
-    from audit_ledger.reading.runs import RunRow, as_dict, columns
     from audit_ledger.reading.when import since as instant_of
 
     with asking(ctx) as ledger:
@@ -310,24 +310,14 @@ def check(
         findings = ledger.check(start)
         number = ledger.runs.started_since(start).count()
     if as_json:
-        nothing = dict.fromkeys(columns(RunRow))
-        print_json(
-            [
-                {"kind": found.kind, "detail": found.detail, **(as_dict(found.run) if found.run else nothing)}
-                for found in findings
-            ]
-        )
+        print_json([asdict(found) for found in findings])
     else:
         for found in findings:
-            run = found.run
-            about = (
-                f" {run.task_name} (run {run.run_id.hex[:8]}, {instant(run.started_at)})"
-                if run
-                else f" since {instant(start)}"
-            )
-            typer.echo(one_line(f"❌ {found.kind}{about}: {found.detail}"))
+            about = f" {found.task}" if found.task else f" since {instant(start)}"
+            run = f" (run {found.run_id.hex[:8]})" if found.run_id else ""
+            typer.echo(one_line(f"❌ {found.kind}{about}{run}: {found.detail}"))
         if not findings:
-            typer.echo(f"✅ {count(number, 'run')} since {instant(start)}: all completed")
+            typer.echo(f"✅ {count(number, 'run')} since {instant(start)}: nothing is wrong")
     if findings:
         raise typer.Exit(cli.WRONG)
 

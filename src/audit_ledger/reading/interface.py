@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from audit_ledger.reading import status as states
+from audit_ledger.plan import Plan, load_plan
+from audit_ledger.reading.alerts import AlertDetails, Alerts, alert_details
 from audit_ledger.reading.calls import Payload, payload
 from audit_ledger.reading.calls import calls as call_details
 from audit_ledger.reading.chain import Chain, chain
@@ -13,6 +14,9 @@ from audit_ledger.reading.details import Correction, Details, corrections, detai
 from audit_ledger.reading.holds import Hold, Retention, holds, retention
 from audit_ledger.reading.records import Records, Version, Versions
 from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, Touches, find_run
+from audit_ledger.reading.when import since as instant_of
+from audit_ledger.watching.audit import SETTLE, Audited, audit
+from audit_ledger.watching.check import Checked, check
 
 if TYPE_CHECKING:
     from audit_ledger.reading.as_of import Header
@@ -109,9 +113,44 @@ class Reading(ABC):
         """
         return chain(self._reader, str(decision_id))
 
-    def check(self, since: datetime | timedelta | str = "24h") -> list[states.Finding]:
-        """What is not well among the runs since then: failed, not ended, empty, or none at all."""
-        return states.check(self._reader, since)
+    def check(self, since: datetime | timedelta | str = "24h", *, plan: Plan | None = None) -> list[Checked]:
+        """What is not well with the runs that started, or were due, since then, and with those that go on.
+
+        Args:
+            since: An instant with a time zone, or a span until now.
+            plan: How tasks are to be; by default as ledger.toml says.
+
+        Raises:
+            ConfigurationError: ledger.toml cannot be used.
+        """
+        start = instant_of(since, now=self.now)
+        return check(self._reader, load_plan() if plan is None else plan, start)
+
+    @property
+    def alerts(self) -> Alerts:
+        """The alerts on record, newest first."""
+        return Alerts(self._reader)
+
+    def alert_details(self, alert_id: UUID | str) -> AlertDetails:
+        """All that is known of an alert: what belongs to it, who was told, and what became of it.
+
+        Raises:
+            UnknownAlert: there is none of that id.
+            AmbiguousAlert: several begin so.
+        """
+        return alert_details(self._reader, alert_id)
+
+    def audit_alerts(
+        self, since: datetime | timedelta | str, until: datetime | timedelta | str | None = None
+    ) -> list[Audited]:
+        """Every failure, miss and stall of a period, and whether somebody was told: from the events alone.
+
+        Args:
+            since: Its beginning: an instant with a time zone, or a span until now.
+            until: Its end; by default a minute ago: what is more recent may still be on its way.
+        """
+        end = self.now - SETTLE if until is None else instant_of(until, now=self.now)
+        return audit(self._reader, instant_of(since, now=self.now), end)
 
     def holds(self, *, released: bool = False) -> list[Hold]:
         """The holds in force, newest first; with `released`, those that were released as well."""

@@ -1,8 +1,10 @@
 """Questions to a read model: immutable, chainable, asked when they are iterated."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, LiteralString, Self, TypeVar
+from uuid import UUID
 
 from psycopg import sql
 
@@ -122,3 +124,15 @@ def _with(statement: sql.Composed, params: dict[str, Any]) -> sql.SQL:
     """A statement with its parameters in it, since COPY takes none."""
     text = statement.as_string()
     return sql.SQL(text % {name: sql.Literal(value).as_string() for name, value in params.items()})
+
+
+def id_range(what: str, given: UUID | str) -> tuple[UUID, UUID]:
+    """The first and the last UUID that begin with those digits.
+
+    Raises:
+        InvalidValue: not hexadecimal digits.
+    """
+    digits = str(given).strip().lower().replace("-", "")
+    if not re.fullmatch("[0-9a-f]{1,32}", digits):
+        raise InvalidValue(what, expected="a UUID, or its first digits", actual=f"{given!r:.80}")
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))

@@ -1,13 +1,12 @@
 """The read models of runs, as questions: which runs, which records, which calls."""
 
-import re
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from audit_ledger.errors import AmbiguousRun, InvalidValue, UnknownRun
-from audit_ledger.reading.query import Query
+from audit_ledger.reading.query import Query, id_range
 from audit_ledger.reading.when import since
 from audit_ledger.store.database import Reader
 
@@ -218,10 +217,7 @@ def find_run(database: Reader, run_id: UUID | str) -> RunRow:
         AmbiguousRun: there are several.
         InvalidValue: not hexadecimal digits.
     """
-    digits = str(run_id).strip().lower().replace("-", "")
-    if not re.fullmatch("[0-9a-f]{1,32}", digits):
-        raise InvalidValue("run id", expected="a UUID, or its first digits", actual=f"{run_id!r:.80}")
-    low, high = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    low, high = id_range("run id", run_id)
     found = Runs(database).where("run_id BETWEEN {low} AND {high}", low=low, high=high).limit(4).all()
     if not found:
         raise UnknownRun(f"no run has the id {run_id}", remedy="list the runs: audit-ledger runs")

@@ -1,12 +1,10 @@
-"""Where a ledger is, how far it goes, and whether its runs are well."""
+"""Where a ledger is, and how far it goes."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import datetime
 from uuid import UUID
 
-from audit_ledger.reading.runs import RunRow, Runs
-from audit_ledger.store.database import Database, Reader
+from audit_ledger.store.database import Database
 from audit_ledger.store.sql import projection_files
 
 
@@ -79,37 +77,3 @@ def status(database: Database, place: str) -> Status:
             for row in models
         ],
     )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that somebody on call should look at.
-
-    Attributes:
-        kind: "failed", "running", "empty" (completed without fetching a record), or "none" (no run at all).
-        run: The run; None for "none".
-        detail: What is the matter, in words.
-    """
-
-    kind: Literal["failed", "running", "empty", "none"]
-    run: RunRow | None
-    detail: str
-
-
-def check(database: Reader, since: datetime | timedelta | str) -> list[Finding]:
-    """What is not well among the runs that started since then, newest first."""
-    findings: list[Finding] = []
-    runs = Runs(database).started_since(since)
-    suspect = runs.where(
-        "status <> 'completed' OR records_fetched + records_created + records_updated + records_skipped = 0"
-    )
-    for run in suspect:
-        if run.status == "failed":
-            findings.append(Finding("failed", run, run.error_message or "no message"))
-        elif run.status == "running":
-            findings.append(Finding("running", run, "has not ended"))
-        else:
-            findings.append(Finding("empty", run, "completed without fetching a record"))
-    if not findings and runs.first() is None:
-        findings.append(Finding("none", None, "no run has started"))
-    return findings

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4, uuid5
 from audit_ledger.errors import VersionConflict
 from audit_ledger.events import (
     MAX_INPUTS,
+    AlertAcknowledged,
     DecisionExecuted,
     DecisionMade,
     Event,
@@ -36,6 +37,16 @@ def correct(
         reason=reason,
         values=None if values is None else dict(values),
     )
+    return recorder.append(uuid4(), 0, [event])
+
+
+def acknowledge(recorder: LedgerRecorder, alert_id: UUID, *, by: str, reason: str | None) -> int:
+    """Record that somebody has seen an alert; returns the position.
+
+    Raises:
+        InvalidValue: an argument cannot be recorded.
+    """
+    event = AlertAcknowledged.of(alert_id=alert_id, by=by, occurred_at=datetime.now(UTC), reason=reason)
     return recorder.append(uuid4(), 0, [event])
 
 

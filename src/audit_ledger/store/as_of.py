@@ -33,6 +33,11 @@ class DatabaseAsOf:
     position: int
     now: datetime
 
+    @property
+    def upto(self) -> int | None:
+        """Position of the last event that answers know."""
+        return self.position
+
     def query(self, statement: Statement, params: Params | None = None) -> list[DictRow]:
         """The rows of a reading statement.
 

@@ -67,6 +67,10 @@ class Reader(Protocol):
     def now(self) -> datetime:
         """The instant that spans such as "24h" end at."""
 
+    @property
+    def upto(self) -> int | None:
+        """Position of the last event that answers know; None: the last there is."""
+
     def query(self, statement: Statement, params: Params | None = None) -> list[DictRow]:
         """The rows of a reading statement."""
 
@@ -137,6 +141,11 @@ class Database(PostgresDatastore):
     def now(self) -> datetime:
         """This moment."""
         return datetime.now(UTC)
+
+    @property
+    def upto(self) -> int | None:
+        """None: answers know the last event there is."""
+        return None
 
     def query(self, statement: Statement, params: Params | None = None) -> list[DictRow]:
         """The rows of a reading statement; a connection that was lost meanwhile is replaced.

@@ -1,0 +1,173 @@
+"""The watcher as a service: it waits for its turn, for events and for the clock, until it is stopped."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from audit_ledger.errors import ConfigurationError, LedgerError
+from audit_ledger.plan import Plan, load_plan
+from audit_ledger.settings import Settings
+from audit_ledger.store.database import Database, configure, connect
+from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.watching import channels
+from audit_ledger.watching.watcher import Send, Watcher
+
+log = logging.getLogger("audit_ledger")
+
+PAUSE = 5.0
+"""Seconds without a notice after which a watcher looks all the same: notices can be lost."""
+
+SETTLE = 0.5
+"""Seconds between two looks at least, however many events come."""
+
+LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS mine"
+
+
+def watch(
+    database: Database,
+    settings: Settings,
+    *,
+    stopped: threading.Event,
+    plan_file: Path | None = None,
+    send: Send | None = None,
+    ready: Callable[[Watcher], None] = lambda _: None,
+) -> None:
+    """Watch until stopped; a database that is lost is waited for.
+
+    Args:
+        database: The ledger.
+        settings: Its settings.
+        stopped: Set it to stop.
+        plan_file: ledger.toml; by default that of the settings. It is read again when it changes; where it
+            cannot be used, that is said, and the last one that could holds on.
+        send: How channels are told.
+        ready: Is told of each watcher that has taken over.
+
+    Raises:
+        ConfigurationError: ledger.toml cannot be used.
+    """
+    source = _PlanSource(plan_file)
+    pause = 0.5
+    while not stopped.is_set():
+        try:
+            with _turn(database, settings, stopped) as conn:
+                if conn is None:
+                    return
+                pause = 0.5
+                _at_work(conn, database, source, send or _send, stopped, ready)
+        except (LedgerError, psycopg.Error) as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            log.critical("❌ watching was interrupted: %s", error)
+            stopped.wait(pause)
+            pause = min(2 * pause, 30)
+
+
+def _send(channel: Any, title: str, body: str, critical: bool) -> None:
+    channels.send(channel, title, body, critical=critical)
+
+
+@contextmanager
+def _turn(
+    database: Database, settings: Settings, stopped: threading.Event
+) -> Iterator[Connection[dict[str, Any]] | None]:
+    """A connection that has the lock of watchers and listens; None where it was stopped before."""
+    with connect(database.url, settings) as conn:
+        configure(conn, database.name, settings)
+        said = False
+        while True:
+            row = conn.execute(LOCK, [f"audit-ledger watch {database.name}"]).fetchone()
+            if row is not None and row["mine"]:
+                break
+            if not said:
+                log.info("another watcher is at work; waiting for its turn")
+                said = True
+            if stopped.wait(2):
+                yield None
+                return
+        conn.execute(f'LISTEN "{database.name}_events"'.encode())
+        yield conn
+
+
+def _at_work(
+    conn: Connection[dict[str, Any]],
+    database: Database,
+    source: "_PlanSource",
+    send: Send,
+    stopped: threading.Event,
+    ready: Callable[[Watcher], None],
+) -> None:
+    def clock() -> datetime:
+        """The clock that recorded_at goes by; it does not go back behind the last event."""
+        row = conn.execute("SELECT greatest(clock_timestamp(), h.recorded_at) AS now FROM head h").fetchone()
+        assert row is not None  # the head is one row
+        return row["now"].astimezone(UTC)  # type: ignore[no-any-return]
+
+    watcher = Watcher(database, LedgerRecorder(database), source.plan, send, clock)
+    try:
+        watcher.begin()
+        ready(watcher)
+        looked = 0.0
+        while not stopped.is_set():
+            if source.changed():
+                watcher.define(source.plan)
+            stopped.wait(max(0.0, looked + SETTLE - time.monotonic()))
+            looked = time.monotonic()
+            next_at = watcher.step()
+            wait = PAUSE if next_at is None else min(PAUSE, (next_at - clock()).total_seconds() + 0.01)
+            _wait(conn, 0.1 if watcher.busy else wait, stopped)
+        watcher.stop()
+    except BaseException:
+        watcher.abandon()
+        raise
+
+
+def _wait(conn: Connection[dict[str, Any]], seconds: float, stopped: threading.Event) -> None:
+    """Until an event is appended, or so many seconds have gone by, or it is to stop."""
+    deadline = time.monotonic() + seconds
+    while not stopped.is_set():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        for _ in conn.notifies(timeout=min(left, 1.0), stop_after=1):
+            return
+
+
+class _PlanSource:
+    """ledger.toml, read again when it changes."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.plan: Plan = load_plan(path)
+        self._path = self.plan.file or path
+        self._stamp = self._of_file()
+
+    def changed(self) -> bool:
+        """Whether there is a new plan; one that cannot be used is none."""
+        stamp = self._of_file()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            self.plan = load_plan(self._path)
+        except ConfigurationError as error:
+            log.critical("❌ the new ledger.toml is not used, the last one holds on: %s", error)
+            return False
+        log.info("read %s again", self._path)
+        return True
+
+    def _of_file(self) -> tuple[int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_size
