@@ -82,7 +82,7 @@ def test_a_run_that_is_not_fresh_is_not_judged_again() -> None:
 
 
 def test_a_slot_is_missed_once_its_grace_is_over_and_not_before() -> None:
-    said = {"schedule": "0 12 * * *", "grace": 600, "since": NOON - HOUR}
+    said: dict[str, Any] = {"schedule": "0 12 * * *", "grace": 600, "since": NOON - HOUR}
     assert kinds(history(now=NOON + timedelta(seconds=600), **said)) == []
     found = one(history(now=NOON + timedelta(seconds=601), **said))
     assert (found.kind, found.scheduled_for) == ("missed", NOON)
@@ -120,7 +120,7 @@ def test_a_run_that_names_its_slot_answers_it_and_no_other() -> None:
 
 
 def test_each_run_answers_one_slot() -> None:
-    slots = {"schedule": "*/10 * * * *", "grace": 0, "since": NOON - timedelta(seconds=1)}
+    slots: dict[str, Any] = {"schedule": "*/10 * * * *", "grace": 0, "since": NOON - timedelta(seconds=1)}
     runs = [run(1, NOON), run(2, NOON + timedelta(minutes=1)), run(3, NOON + timedelta(minutes=20))]
     found = list(look(history(runs, now=NOON + timedelta(minutes=29), **slots)))
     assert [one.scheduled_for for one in found if one.kind == "missed"] == [NOON + timedelta(minutes=10)]
@@ -158,7 +158,10 @@ def test_slots_are_those_of_the_definition_of_their_time() -> None:
 def test_the_hour_that_comes_twice_is_one_slot_of_a_daily_job(zone: str, night: datetime) -> None:
     berlin = ZoneInfo(zone)
     first = night.replace(hour=2 if zone == "Europe/Berlin" else 1, minute=30, tzinfo=berlin).astimezone(UTC)
-    said = {"schedule": "30 2 * * *" if zone == "Europe/Berlin" else "30 1 * * *", "timezone": zone}
+    said: dict[str, Any] = {
+        "schedule": "30 2 * * *" if zone == "Europe/Berlin" else "30 1 * * *",
+        "timezone": zone,
+    }
     seen = history(now=first + 20 * HOUR, since=first - HOUR, **said)
     assert [found.scheduled_for for found in look(seen)] == [first]
     assert kinds(replace(seen, runs=(run(at=first),), fresh=frozenset())) == []
@@ -168,7 +171,7 @@ def test_the_hour_that_comes_twice_is_one_slot_of_a_daily_job(zone: str, night: 
 
 
 def test_a_run_that_takes_too_long_is_found_while_it_runs_and_only_once() -> None:
-    said = {"expected_duration": 600, "abandoned_after": 86400}
+    said: dict[str, Any] = {"expected_duration": 600, "abandoned_after": 86400}
     goes_on = run(status="running")
     assert kinds(history([goes_on], now=NOON + timedelta(seconds=600), **said)) == []
     found = one(history([goes_on], now=NOON + timedelta(seconds=601), **said))

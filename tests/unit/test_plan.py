@@ -1,5 +1,6 @@
 """What ledger.toml says of tasks, channels and maintenance; and what is said where it is wrong."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,9 +11,11 @@ from pydantic import ValidationError
 from audit_ledger.errors import ConfigurationError
 from audit_ledger.events import TaskDefined, decode
 from audit_ledger.ledger_toml import key_text, line_of
-from audit_ledger.plan import Channel, Plan, Task, examine, load_plan
+from audit_ledger.plan import Channel, Maintenance, Plan, Task, Watch, examine, load_plan
 from audit_ledger.plan.values import Unfit, duration, duration_text
 from audit_ledger.settings import load
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "ledger-toml.md"
 
 WHOLE = """\
 actor = "etl"
@@ -358,3 +361,18 @@ def test_a_thousand_tasks_have_their_lines_found(file: Path) -> None:
 def test_a_channel_made_by_hand_needs_one_place() -> None:
     with pytest.raises(ValidationError):
         Channel(name="a")
+
+
+def test_the_page_lists_every_key_of_every_table() -> None:
+    sections = dict(part.split("\n", 1) for part in PAGE.read_text().split("\n## ")[1:])
+    listed = {
+        title.partition(",")[0]: re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+        for title, text in sections.items()
+    }
+    tables = {
+        "[watch]": list(Watch.model_fields),
+        '[tasks."NAME"]': [name for name in Task.model_fields if name not in (*Watch.model_fields, "name")],
+        "[channels.NAME]": [name for name in Channel.model_fields if name != "name"],
+        "[[maintenance]]": list(Maintenance.model_fields),
+    }
+    assert {title: keys for title, keys in listed.items() if keys} == tables

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -118,7 +119,8 @@ def _service(channel: Channel, url: str, within: float) -> Any:
             remedy="pip install 'audit-ledger[watch]'",
         ) from error
     # With a bound of its own, apprise works in threads that the interpreter waits for at its end.
-    unbound = {"service_timeout": 0} if hasattr(AppriseAsset, "service_timeout") else {}
+    own_bound = "service_timeout" in signature(AppriseAsset).parameters
+    unbound: dict[str, Any] = {"service_timeout": 0} if own_bound else {}
     asset = AppriseAsset(
         app_id="audit-ledger", app_desc=f"audit-ledger {VERSION}", app_url="", async_mode=False, **unbound
     )

@@ -13,11 +13,12 @@ import psycopg
 from psycopg import Connection
 
 from audit_ledger.errors import ConfigurationError, LedgerError
-from audit_ledger.plan import Plan, load_plan
+from audit_ledger.plan import Channel, Plan, load_plan
 from audit_ledger.settings import Settings
 from audit_ledger.store.database import Database, configure, connect
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.watching import channels
+from audit_ledger.watching.outbox import Attempt
 from audit_ledger.watching.watcher import Send, Watcher
 
 log = logging.getLogger("audit_ledger")
@@ -31,13 +32,28 @@ SETTLE = 0.5
 LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS mine"
 
 
+def tell(channel: Channel, attempt: Attempt) -> None:
+    """Make an attempt.
+
+    Raises:
+        DeliveryFailed: the channel did not take it.
+    """
+    channels.send(
+        channel,
+        attempt.title,
+        attempt.body,
+        critical=attempt.alert.severity == "critical",
+        resolved=attempt.notice == "resolved",
+    )
+
+
 def watch(
     database: Database,
     settings: Settings,
     *,
     stopped: threading.Event,
     plan_file: Path | None = None,
-    send: Send | None = None,
+    send: Send = tell,
     ready: Callable[[Watcher], None] = lambda _: None,
 ) -> None:
     """Watch until stopped; a database that is lost is waited for.
@@ -62,17 +78,13 @@ def watch(
                 if conn is None:
                     return
                 pause = 0.5
-                _at_work(conn, database, source, send or _send, stopped, ready)
+                _at_work(conn, database, source, send, stopped, ready)
         except (LedgerError, psycopg.Error) as error:
             if isinstance(error, ConfigurationError):
                 raise
             log.critical("❌ watching was interrupted: %s", error)
             stopped.wait(pause)
             pause = min(2 * pause, 30)
-
-
-def _send(channel: Any, title: str, body: str, critical: bool) -> None:
-    channels.send(channel, title, body, critical=critical)
 
 
 @contextmanager

@@ -49,8 +49,8 @@ BEHIND = timedelta(minutes=1)
 NEVER = datetime.max.replace(tzinfo=UTC)
 """When time alone can bring nothing to find."""
 
-Send = Callable[[Channel, str, str, bool], None]
-"""Tell a channel: a title, a text, whether it is critical. Raises where it was not delivered."""
+Send = Callable[[Channel, Attempt], None]
+"""Tell a channel. Raises where it was not delivered."""
 
 
 @dataclass
@@ -263,7 +263,7 @@ class Watcher:
                 expected="one of those in ledger.toml",
                 remedy="define it again, or acknowledge the alert",
             )
-        self.send(channel, attempt.title, attempt.body, attempt.alert.severity == "critical")
+        self.send(channel, attempt)
 
     def _take_back(self, now: datetime) -> None:
         """Put on record what became of the attempts that have ended."""
