@@ -7,6 +7,7 @@ with ledger.run("data_fetch:congress_daily", source="quiverquant_congress") as r
     run.ingest("QuiverTrade", 12345, {"Ticker": "AAPL"})
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from audit_ledger.recording.scope import Outcome
 
 __version__ = VERSION
+
+# Who wants to see what is logged says where; errors are raised besides.
+logging.getLogger("audit_ledger").addHandler(logging.NullHandler())
 
 __all__ = [
     "InvalidValue",

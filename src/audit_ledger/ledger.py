@@ -48,9 +48,6 @@ from audit_ledger.watching.service import watch
 
 log = logging.getLogger("audit_ledger")
 
-# Who wants to see what is logged says where; errors are raised besides.
-log.addHandler(logging.NullHandler())
-
 
 def connect(
     url: str | None = None, *, role: str = "writer", redactor: OwnRedactor | None = None, **settings: Any

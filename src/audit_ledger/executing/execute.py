@@ -158,7 +158,7 @@ def _run(
 def _record_end(run: Run, ended: child.Ended, asked: Arguments, output: str | None, folder: Path) -> None:
     """Record how the command ended, with what the scripts declared that joined the run."""
     try:
-        told = combined(reports(folder))
+        told = combined(reports(folder, lambda text: _say(f"warning: {text}")))
         failure = told.failure if told is not None else {}
         if told is not None:
             run.counts(**told.declared)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -119,14 +119,14 @@ class Report:
         )
 
 
-def reports(folder: Path) -> list[Report]:
-    """The reports in a folder, by when they were left. What is none is named in the log, and left out."""
+def reports(folder: Path, tell: Callable[[str], object]) -> list[Report]:
+    """The reports in a folder, by when they were left; `tell` is told of a file that holds none."""
     found = []
     for file in folder.glob("*.json"):
         try:
             found.append(Report.read(file))
         except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-            log.warning("%s is no report of a process that left a run: %s", file, error)
+            tell(f"{file} is no report of a process that left the run: {error}")
     return sorted(found, key=lambda report: report.left_at)
 
 
