@@ -28,10 +28,10 @@ from audit_ledger.events import (
 )
 from audit_ledger.plan import Channel, Plan
 from audit_ledger.store import projections
-from audit_ledger.store.database import Database
+from audit_ledger.store.database import Database, translated
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.watching import journal
-from audit_ledger.watching.findings import Finding
+from audit_ledger.watching.findings import LEDGER, Finding
 from audit_ledger.watching.incidents import Incidents
 from audit_ledger.watching.monitors import look, next_look
 from audit_ledger.watching.outbox import Alert, Attempt, Outbox
@@ -168,11 +168,13 @@ class Watcher:
         return bool(self._sending)
 
     def _fold(self) -> int:
-        progress = projections.update(self.database, timeout=self.database.settings.projection_timeout)
+        with translated(self.database):
+            progress = projections.update(self.database, timeout=self.database.settings.projection_timeout)
         return progress.position
 
     def _names(self) -> list[str]:
-        return sorted({*self.plan.tasks, *tasks_on_record(self.database)})
+        told_of = {incident.subject for incident in self._incidents if incident.subject != LEDGER}
+        return sorted({*self.plan.tasks, *tasks_on_record(self.database), *told_of})
 
     def _touched(self) -> set[str]:
         """The tasks that events since the last look are about; acknowledgements are taken note of."""
