@@ -80,9 +80,12 @@ def test_a_secret_at_the_cut_is_not_shown_by_half() -> None:
 
 def test_output_in_many_parts_from_many_threads_is_bounded() -> None:
     tail = Tail()
-    threads = [
-        threading.Thread(target=lambda: [tail.add(b"0123456789" * 500) for _ in range(200)]) for _ in range(4)
-    ]
+
+    def print_much() -> None:
+        for _ in range(200):
+            tail.add(b"0123456789" * 500)
+
+    threads = [threading.Thread(target=print_much) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
