@@ -1,7 +1,7 @@
 """What `audit-ledger exec` adds to a command: `true`, on a running server, with and without it.
 
-The embedded ledger, and one by URL. Installed packages have their bytecode beside them; a checkout may not, so
-that it is written to a folder of the benchmark's own.
+The embedded ledger, and one by URL. Installed packages have their bytecode beside them; a checkout may not,
+so that it is written to a folder of the benchmark's own.
 """
 
 import os
