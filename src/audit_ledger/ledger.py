@@ -223,12 +223,15 @@ class Ledger(Reading, Statements, Governance):
         self.update_read_models()
         return count
 
-    def watch(self, stopped: threading.Event, *, plan_file: Path | None = None) -> None:
+    def watch(
+        self, stopped: threading.Event, *, plan_file: Path | None = None, verify_at: str | None = None
+    ) -> None:
         """Watch, until stopped: put on record what is not well, and tell the channels of ledger.toml.
 
         Args:
             stopped: Set it to stop.
             plan_file: ledger.toml; by default where the settings come from.
+            verify_at: When to `verify_live`: a cron expression, in UTC; never by default.
 
         Raises:
             ConfigurationError: ledger.toml cannot be used.
@@ -237,7 +240,7 @@ class Ledger(Reading, Statements, Governance):
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
-        watch(self.database, self.settings, stopped=stopped, plan_file=plan_file)
+        watch(self.database, self.settings, stopped=stopped, plan_file=plan_file, verify_at=verify_at)
 
     def _start(self, **what: Any) -> Run:
         self._check_process()

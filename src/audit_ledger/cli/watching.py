@@ -60,19 +60,26 @@ AUDITED = (
 )
 
 
-def watch(ctx: typer.Context) -> None:
+def watch(
+    ctx: typer.Context,
+    verify_at: Annotated[
+        str | None,
+        typer.Option(help="When to replay and compare, as verify --live: a cron expression, in UTC."),
+    ] = None,
+) -> None:
     """Watch, until stopped: put on record what is not well, and tell the channels of ledger.toml.
 
     For a service manager. Several may watch one ledger: one is at work, the others wait for its end.
 
-    Example: audit-ledger watch
+    Example: audit-ledger watch --verify-at "0 3 * * sun"
     """
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("apprise").setLevel(logging.WARNING)
     with ctx.obj.connect() as ledger:
-        ledger.watch(stopped)
+        ledger.watch(stopped, verify_at=verify_at)
 
 
 def alerts(
