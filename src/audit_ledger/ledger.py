@@ -20,9 +20,10 @@ from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from audit_ledger.errors import LedgerError, ReadModelsBehind
+from audit_ledger.errors import LedgerError, ReadModelsBehind, UnknownRun, Unreachable
 from audit_ledger.governance import Governance
 from audit_ledger.reaching import Reaching
+from audit_ledger.reaching import prepare as prepare
 from audit_ledger.reading import status as states
 from audit_ledger.reading.as_of import AsOf, AsOfWhen, Header, asked, header, header_of_now
 from audit_ledger.reading.difference import Difference
@@ -32,6 +33,7 @@ from audit_ledger.reading.runs import RunRow
 from audit_ledger.recording import decisions, redacting, scope
 from audit_ledger.recording.close import close_run
 from audit_ledger.recording.forwarding import Forwarded, forward
+from audit_ledger.recording.joining import RUN, Invitation, invitation
 from audit_ledger.recording.messages import Messages, OwnRedactor
 from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
@@ -39,14 +41,12 @@ from audit_ledger.statements import Statements
 from audit_ledger.store import migrations, projections
 from audit_ledger.store.comparison import Verified, verify_live
 from audit_ledger.store.copies import Tell, silent
-from audit_ledger.store.database import Database, Reader, conninfo, translated
+from audit_ledger.store.database import Reader, translated
 from audit_ledger.store.recorder import RecordedEvent
-from audit_ledger.store.server import EmbeddedServer
 from audit_ledger.store.spool import Spool
 from audit_ledger.watching.service import watch
 
-# Who wants to see what is logged says where; errors are raised besides.
-logging.getLogger("audit_ledger").addHandler(logging.NullHandler())
+log = logging.getLogger("audit_ledger")
 
 
 def connect(
@@ -75,11 +75,8 @@ def connect(
         WrongRole: the role may not read it.
     """
     loaded = load(url=url, **settings)
-    server = None if loaded.url else EmbeddedServer(loaded.home, user=loaded.server_user)
-    place = server.url(f"{loaded.name}_{role}") if server else loaded.url or ""
-    conninfo(place, loaded)  # what is no URL is an error, whatever is to be done while a database is away
     messages = Messages(redacting.redactor(loaded), loaded.max_body_bytes, redactor)
-    ledger = Ledger(Database(place, loaded.name, loaded), loaded, server, messages)
+    ledger = Ledger(loaded, messages, role)
     ledger.reach()
     return ledger
 
@@ -97,14 +94,8 @@ class Ledger(Reaching, Reading, Statements, Governance):
         spool: Where its runs wait while the database is away.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        settings: Settings,
-        server: EmbeddedServer | None,
-        messages: Messages,
-    ) -> None:
-        super().__init__(database, settings, server)
+    def __init__(self, settings: Settings, messages: Messages, role: str = "writer") -> None:
+        super().__init__(settings, role)
         self._messages = messages
         self._process_id = os.getpid()
 
@@ -253,21 +244,28 @@ class Ledger(Reaching, Reading, Statements, Governance):
 
     def _start(self, **what: Any) -> Run:
         self._check_process()
-        away = self._away()
-        forwarding = None
-        if away is None:
-            if not self._ready.may_write:
-                raise migrations.refuse_reader(self._ready.user, self.settings.name)
-            forwarding = self._spooling.forward(self._writing, self._ready.ledger_id)
-        return Run(
-            self._writing,
-            self.settings,
-            self._spooling,
-            self._messages,
-            away=away,
-            forwarding=forwarding,
-            **what,
-        )
+        return self._begin(self._messages, joins=self._invitation(), **what)
+
+    def _invitation(self) -> Invitation | None:
+        """The run that this process is to take part in, where it goes on in this ledger; else a warning."""
+        invited = invitation()
+        if invited is None:
+            return None
+        status: str
+        try:
+            status = self.find_run(invited.run_id).status
+        except UnknownRun:
+            if invited.folder is not None and invited.folder.is_dir():
+                return (
+                    invited  # whoever invites is there, and waits for reports: the run is in the spool still
+                )
+            status = "unknown to this ledger"
+        except Unreachable:
+            return invited  # it cannot be asked now; what is said will still name the run
+        if status == "running":
+            return invited
+        log.warning("the run %s of %s is %s: this is a run of its own", invited.run_id, RUN, status)
+        return None
 
     # Reading
 

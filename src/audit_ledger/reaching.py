@@ -1,19 +1,26 @@
-"""How a ledger is reached: its database, which may be away, and what is known of it then."""
+"""How a ledger is reached: its database, which may be away, what is known of it then, and how runs begin."""
+
+from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
 
 from audit_ledger.errors import LedgerError, ServerError, Unreachable
+from audit_ledger.recording.messages import Messages
+from audit_ledger.recording.run import Run
 from audit_ledger.recording.spooling import Spooling
 from audit_ledger.settings import Settings
 from audit_ledger.store import migrations
-from audit_ledger.store.database import Database, unreachable
+from audit_ledger.store.database import Database, conninfo, unreachable
 from audit_ledger.store.database import connect as connect_to
 from audit_ledger.store.recorder import LedgerRecorder
-from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+
+if TYPE_CHECKING:  # whoever has a URL does without: it takes long to import
+    from audit_ledger.store.server import EmbeddedServer
 
 FRESH = 1.0
 """For so many seconds after the database was reached, a run takes it to be there."""
@@ -21,6 +28,8 @@ FRESH = 1.0
 
 def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
     """Start the embedded server and make its ledger, where either is missing; returns what was done."""
+    from audit_ledger.store.server import SUPERUSER
+
     made = server.ensure_running()
     done: list[str] = []
     if made:
@@ -32,14 +41,35 @@ def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
 
 
 class Reaching:
-    """The part of `Ledger` that is about its database being there, or away."""
+    """The part of a ledger that is about its database being there, or away, and about the runs that begin.
 
-    def __init__(self, database: Database, settings: Settings, server: EmbeddedServer | None) -> None:
-        self.url = database.url
+    Args:
+        settings: Where it is.
+        role: As whom to connect to the embedded ledger; with a URL, its user decides.
+
+    Attributes:
+        url: Where it is, password included.
+        settings: What it was connected with.
+        server: The embedded server, where it is one.
+        spool: Where events wait while the database is away.
+
+    Raises:
+        Unreachable: the URL is not a PostgreSQL URL.
+    """
+
+    def __init__(self, settings: Settings, role: str = "writer") -> None:
         self.settings = settings
-        self.server = server
-        self._database = database
-        self._writing = LedgerRecorder(database)
+        self.server: EmbeddedServer | None = None
+        if settings.url:
+            self.url = settings.url
+        else:
+            from audit_ledger.store.server import EmbeddedServer
+
+            self.server = EmbeddedServer(settings.home, user=settings.server_user)
+            self.url = self.server.url(f"{settings.name}_{role}")
+        conninfo(self.url, settings)  # what is no URL is an error, also while a database may be away
+        self._database = Database(self.url, settings.name, settings)
+        self._writing = LedgerRecorder(self._database)
         self._spooling = Spooling(settings)
         self.spool = self._spooling.spool
         self._found: migrations.Ready | None = None
@@ -116,3 +146,26 @@ class Reaching:
         if self._spooling.strict or time.monotonic() - self._found_at < FRESH:
             return None
         return self.reach()
+
+    def _begin(self, messages: Messages, **what: Any) -> Run:
+        """Begin a run; what is spooled begins to be forwarded.
+
+        Raises:
+            WrongRole: the role may not append.
+            LedgerError: as `Run`.
+        """
+        away = self._away()
+        forwarding = None
+        if away is None:
+            if not self._ready.may_write:
+                raise migrations.refuse_reader(self._ready.user, self.settings.name)
+            forwarding = self._spooling.forward(self._writing, self._ready.ledger_id)
+        return Run(
+            self._writing,
+            self.settings,
+            self._spooling,
+            messages,
+            away=away,
+            forwarding=forwarding,
+            **what,
+        )

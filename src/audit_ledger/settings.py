@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     projection_timeout: float = Field(
         5, gt=0, description="at the end of a run, spend at most this on the read models"
     )
+    heartbeat: float = Field(
+        60, ge=0, description="say that a run goes on when nothing else of it was sent for so long; 0: never"
+    )
     buffer_events: int = Field(5_000, ge=1, description="events a run may hold unsent")
     buffer_bytes: int = Field(8 << 20, ge=1 << 16, description="bytes a run may hold unsent")
     max_body_bytes: int = Field(16 << 20, ge=0, description="bytes of a captured body that are kept at most")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit_ledger.cli.output import one_line, warn
 from audit_ledger.cli.questions import RUN_ID
-from audit_ledger.errors import LedgerBusy, Unreachable
 
 if TYPE_CHECKING:
     from audit_ledger import Ledger
@@ -83,33 +79,9 @@ def _update(ledger: Ledger) -> None:
 
 def _follow(ledger: Ledger) -> None:
     """Fold events as they arrive, whatever becomes of the database, until SIGINT or SIGTERM."""
-    import psycopg
-    from psycopg import sql
+    from audit_ledger.cli.following import follow
 
-    from audit_ledger.store.database import connect
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    channel = sql.SQL("LISTEN {}").format(sql.Identifier(f"{ledger.settings.name}_events"))
-    away = False
-    try:
-        _update(ledger)
-        typer.echo("following")
-        while True:
-            try:
-                with connect(ledger.url, ledger.settings) as conn:
-                    conn.execute(channel)  # first, so that nothing comes between it and the update
-                    while True:
-                        ledger.update_read_models()
-                        if away:
-                            warn("the database is back")
-                            away = False
-                        for _ in conn.notifies(timeout=POLL, stop_after=1):
-                            pass
-            except (Unreachable, LedgerBusy, psycopg.OperationalError) as error:
-                if not away:
-                    warn(f"the database is away, still trying: {one_line(str(error))}")
-                    away = True
-                time.sleep(POLL)
-    except KeyboardInterrupt:
-        typer.echo("stopped")
+    _update(ledger)
+    typer.echo("following")
+    follow(ledger, ledger.update_read_models)
+    typer.echo("stopped")

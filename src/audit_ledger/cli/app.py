@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import audit_ledger
 from audit_ledger import cli
@@ -113,6 +113,28 @@ app.command("audit-alerts", rich_help_panel="Watching")(watching.audit_alerts)
 app.command(rich_help_panel="Questions")(questions.status)
 app.command(rich_help_panel="Questions")(replaying.replay)
 app.command(rich_help_panel="Questions")(replaying.verify)
+
+
+class Raw(TyperCommand):
+    """A command that reads its own command line."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Leave all of it to the command, help included."""
+        ctx.args = args
+        return args
+
+
+@app.command("exec", cls=Raw, rich_help_panel="Recording")
+def exec_(ctx: typer.Context) -> None:
+    """Run any command inside a run; `audit-ledger exec --help` says how.
+
+    Example: audit-ledger exec --task data_fetch:congress_daily --source quiverquant_congress -- ./fetch.sh
+    """
+    from audit_ledger.executing.main import main
+
+    place: Place = ctx.obj
+    raise typer.Exit(main(ctx.args, url=place.url_given, home=place.home, name=place.name))
+
 
 app.command(rich_help_panel="Amendments")(amendments.close)
 app.command(rich_help_panel="Amendments")(amendments.correct)

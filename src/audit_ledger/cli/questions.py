@@ -30,6 +30,7 @@ from audit_ledger.cli.place import asking
 if TYPE_CHECKING:
     from audit_ledger.reading.interface import Reading
     from audit_ledger.reading.query import Query
+    from audit_ledger.reading.runs import Runs
 
 
 def _travel(ctx: typer.Context, as_of: str | None) -> str | None:
@@ -88,6 +89,10 @@ def runs(
     status: Annotated[Status | None, typer.Option(help="Only in this state.")] = None,
     since: Annotated[str | None, typer.Option(help=f"Only started since. {SINCE}")] = None,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=1_000_000)] = 20,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Go on: show what begins, ends and comes on, until Ctrl-C."),
+    ] = False,
     as_json: Json = False,
     form: Form = Format.table,
     as_of: AsOf = None,
@@ -95,20 +100,31 @@ def runs(
 ) -> None:
     """List the runs, newest first.
 
+    With --follow a table that changes; where there is no terminal a line a change, or with --json an object.
+
     Example: audit-ledger runs --task data_fetch:congress_daily --status failed --since 7d
     """
     from audit_ledger.reading.runs import as_dict
 
-    with asking(ctx) as ledger:
-        query = ledger.runs.limit(limit)
+    def narrowed(query: Runs) -> Runs:
         if task is not None:
             query = query.for_task(task)
         if source is not None:
             query = query.for_source(source)
         if status is not None:
             query = query.with_status(status.value)
-        if since is not None:
-            query = query.started_since(since)
+        return query if since is None else query.started_since(since)
+
+    if follow:
+        if ctx.obj.as_of is not None or form is not Format.table:
+            raise typer.BadParameter("--follow is about now: it goes with neither --as-of nor --format")
+        from audit_ledger.cli.following import follow_runs
+
+        with ctx.obj.connect() as now:
+            follow_runs(now, narrowed(now.runs.limit(limit)), as_json=as_json)
+        return
+    with asking(ctx) as ledger:
+        query = narrowed(ledger.runs.limit(limit))
         if form is not Format.table:
             export(ledger, query, form)
             return

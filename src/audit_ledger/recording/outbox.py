@@ -3,20 +3,22 @@
 Events wait here with the bodies that they refer to; a thread sends them by count or by age. When the
 database stays away for longer than `retry_for`, what could not be sent goes to the spool, and so does all
 that follows, in order.
+
+Where nothing was sent for a while, the thread itself says that the run goes on.
 """
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from audit_ledger.errors import InvalidValue, LedgerError, RecordingError, WrongRole
+from audit_ledger.errors import InvalidValue, LedgerError, RecordingError, Unreachable, WrongRole
 from audit_ledger.events import Event
 from audit_ledger.recording.spooling import Spooling
 from audit_ledger.store.bodies import put
@@ -71,6 +73,16 @@ def send(recorder: LedgerRecorder, batch: Batch, *, again: bool = False) -> int:
 class Outbox:
     """The bounded buffer of one run. Threads may share it.
 
+    Args:
+        recorder: The event store.
+        stream_id: The stream that this process writes.
+        max_events: Events to hold at most.
+        max_bytes: Bytes to hold at most.
+        spooling: Takes what cannot be sent.
+        beat: Makes a sign of life.
+        beat_after: Seconds without another event after which one is sent; 0 for never.
+        run_id: The run that all events are to name, where the stream is not the run's own.
+
     Attributes:
         version: Version of the last event that was sent, or spooled.
         position: Position of the last event that was sent.
@@ -85,6 +97,10 @@ class Outbox:
         max_events: int,
         max_bytes: int,
         spooling: Spooling,
+        *,
+        beat: Callable[[], Pending] | None = None,
+        beat_after: float = 0,
+        run_id: UUID | None = None,
     ) -> None:
         self.version = 0
         self.position = 0
@@ -96,6 +112,10 @@ class Outbox:
         self._max_bytes = max_bytes
         self._spooling = spooling
         self._unspooled: deque[Batch] = deque()
+        self._beat = beat
+        self._beat_after = beat_after
+        self._run_id = run_id
+        self._last_sent = time.monotonic()
         self._waiting: list[Waiting] = []
         self._aside: deque[Waiting] = deque()
         self._held_events = 0
@@ -130,6 +150,10 @@ class Outbox:
         self.version = 1
         if self.failure is not None:
             self._spool(batch)
+        self._last_sent = time.monotonic()
+        if self._beat is not None and self._beat_after:
+            with self._changed:
+                self._start_thread()
 
     def add(self, pending: Waiting) -> None:
         """Take an event in; blocks while the buffer is full."""
@@ -142,10 +166,7 @@ class Outbox:
             self._held_events += 1
             self._held_bytes += size
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name=f"audit-ledger {self._stream_id}", daemon=True
-                )
-                self._thread.start()
+                self._start_thread()
             elif len(self._waiting) == 1:
                 self._changed.notify_all()  # its second begins
             elif len(self._waiting) >= FLUSH_EVENTS:
@@ -195,6 +216,10 @@ class Outbox:
         error.__cause__ = self.failure
         return error
 
+    def _start_thread(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=f"audit-ledger {self._stream_id}", daemon=True)
+        self._thread.start()
+
     def _room_for(self, size: int) -> bool:
         return self._held_events < self._max_events and self._held_bytes + size <= self._max_bytes
 
@@ -207,8 +232,13 @@ class Outbox:
         """The thread: send what waits by count, by age, or because somebody waits for it."""
         while True:
             with self._changed:
-                while not self._waiting and not self._closing:
-                    self._changed.wait()
+                while not self._waiting and not self._closing and not self._beat_is_due():
+                    self._changed.wait(self._until_beat())
+                due = not self._waiting and not self._closing
+            if due:
+                self._deliver_beat()
+                continue
+            with self._changed:
                 deadline = time.monotonic() + FLUSH_SECONDS
                 while not self._urgent and not self._closing and (left := deadline - time.monotonic()) > 0:
                     self._changed.wait(left)
@@ -221,14 +251,55 @@ class Outbox:
                 self._held_bytes -= sum(pending.size for pending in batch)
                 self._changed.notify_all()
 
+    def _until_beat(self) -> float | None:
+        """Seconds until a sign of life is due; None for never."""
+        if self._beat is None or not self._beat_after or self.failure is not None:
+            return None
+        return max(0, self._last_sent + self._beat_after - time.monotonic())
+
+    def _beat_is_due(self) -> bool:
+        return self._until_beat() == 0
+
+    def _deliver_beat(self) -> None:
+        """Send a sign of life. While the database is away it is tried until something else is to be sent.
+
+        An outage that only it has seen does not count as one of the run's events.
+        """
+        assert self._beat is not None  # or none would be due
+        batch = Batch(self._stream_id, self.version, [self._prepared(self._beat())])
+        tried = False
+        while True:
+            with self._changed:
+                last = self._closing or bool(self._waiting)
+            try:
+                self.position = send(self._recorder, batch, again=tried)
+            except Exception as error:  # noqa: BLE001 - kept, and raised at the end of the run
+                tried = True
+                if last or not isinstance(error, Unreachable):
+                    self._give_up(error)
+                    self._spool(batch)
+                    break
+                continue
+            break
+        self.version += 1
+        self._last_sent = time.monotonic()
+
+    def _prepared(self, waiting: Waiting) -> Pending:
+        """The event with its bodies; it names the run where the stream does not."""
+        pending = waiting.prepare()
+        if self._run_id is None or getattr(pending.event, "run_id", self._run_id) is not None:
+            return pending
+        return Pending(pending.event.model_copy(update={"run_id": self._run_id}), pending.bodies)
+
     def _set_aside(self) -> list[Waiting]:
         return [self._aside.popleft() for _ in range(len(self._aside))]
 
     def _deliver(self, waiting: Sequence[Waiting]) -> None:
         """Send a batch, or spool it."""
-        events = [one.prepare() for one in waiting]
+        events = [self._prepared(one) for one in waiting]
         batch = Batch(self._stream_id, self.version, events)
         self.version += len(events)
+        self._last_sent = time.monotonic()
         if self.failure is None:
             try:
                 self.position = send(self._recorder, batch)
