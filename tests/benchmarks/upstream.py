@@ -1,4 +1,4 @@
-"""The API that the benchmark of capture calls: 2 kB of JSON at /rows, never the same at /new; /large/N is larger."""
+"""The API of the benchmark of capture: 2 kB of JSON at /rows, each time another at /new, more at /large/N."""
 
 import json
 import random
