@@ -21,7 +21,7 @@ from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from audit_ledger.errors import LedgerError, ReadModelsBehind
+from audit_ledger.errors import ConfigurationError, LedgerError, ReadModelsBehind
 from audit_ledger.governance import Governance
 from audit_ledger.reading import status as states
 from audit_ledger.reading.as_of import AsOf, AsOfWhen, Header, asked, header, header_of_now
@@ -242,21 +242,35 @@ class Ledger(Reading, Statements, Governance):
         self.update_read_models()
         return count
 
-    def watch(self, stopped: threading.Event, *, plan_file: Path | None = None) -> None:
+    def watch(
+        self, stopped: threading.Event, *, plan_file: Path | None = None, metrics: str | None = None
+    ) -> None:
         """Watch, until stopped: put on record what is not well, and tell the channels of ledger.toml.
 
         Args:
             stopped: Set it to stop.
             plan_file: ledger.toml; by default where the settings come from.
+            metrics: [HOST:]PORT at which metrics are served for Prometheus meanwhile; by default nowhere.
 
         Raises:
-            ConfigurationError: ledger.toml cannot be used.
+            ConfigurationError: ledger.toml cannot be used; or metrics cannot be served there.
             WrongRole: the role may not append.
         """
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
-        watch(self.database, self.settings, stopped=stopped, plan_file=plan_file)
+        if metrics is None:
+            watch(self.database, self.settings, stopped=stopped, plan_file=plan_file)
+            return
+        with _metrics().serving(self.database, metrics) as collector:
+            watch(
+                self.database,
+                self.settings,
+                stopped=stopped,
+                plan_file=plan_file,
+                ready=collector.at_work,
+                ended=collector.at_rest,
+            )
 
     def _start(self, **what: Any) -> Run:
         self._check_process()
@@ -382,6 +396,22 @@ class Ledger(Reading, Statements, Governance):
                 actual=f"process {os.getpid()}",
                 remedy="call audit_ledger.connect() in the child",
             )
+
+
+def _metrics() -> Any:
+    """The module that serves metrics, which takes a package of the extra `watch`."""
+    try:
+        from audit_ledger.watching import metrics
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        raise ConfigurationError(
+            "metrics cannot be served",
+            expected="the package prometheus-client",
+            actual="it is not installed",
+            remedy="pip install 'audit-ledger[watch]'",
+        ) from error
+    return metrics
 
 
 def public_url(url: str) -> str:

@@ -60,19 +60,25 @@ AUDITED = (
 )
 
 
-def watch(ctx: typer.Context) -> None:
+def watch(
+    ctx: typer.Context,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="Serve metrics for Prometheus there; HOST: 127.0.0.1."),
+    ] = None,
+) -> None:
     """Watch, until stopped: put on record what is not well, and tell the channels of ledger.toml.
 
     For a service manager. Several may watch one ledger: one is at work, the others wait for its end.
 
-    Example: audit-ledger watch
+    Examples: audit-ledger watch; audit-ledger watch --metrics 0.0.0.0:9464
     """
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with ctx.obj.connect() as ledger:
-        ledger.watch(stopped)
+        ledger.watch(stopped, metrics=metrics)
 
 
 def alerts(

@@ -32,6 +32,11 @@ SETTLE = 0.5
 LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS mine"
 
 
+def lock_name(ledger: str) -> str:
+    """The name of the lock that the watcher at work holds."""
+    return f"audit-ledger watch {ledger}"
+
+
 def tell(channel: Channel, attempt: Attempt) -> None:
     """Make an attempt.
 
@@ -55,6 +60,7 @@ def watch(
     plan_file: Path | None = None,
     send: Send = tell,
     ready: Callable[[Watcher], None] = lambda _: None,
+    ended: Callable[[], None] = lambda: None,
 ) -> None:
     """Watch until stopped; a database that is lost is waited for.
 
@@ -66,6 +72,7 @@ def watch(
             cannot be used, that is said, and the last one that could holds on.
         send: How channels are told.
         ready: Is told of each watcher that has taken over.
+        ended: Is told when that one is no longer at work.
 
     Raises:
         ConfigurationError: ledger.toml cannot be used.
@@ -78,7 +85,10 @@ def watch(
                 if conn is None:
                     return
                 pause = 0.5
-                _at_work(conn, database, source, send, stopped, ready)
+                try:
+                    _at_work(conn, database, source, send, stopped, ready)
+                finally:
+                    ended()
         except (LedgerError, psycopg.Error) as error:
             if isinstance(error, ConfigurationError):
                 raise
@@ -96,7 +106,7 @@ def _turn(
         configure(conn, database.name, settings)
         said = False
         while True:
-            row = conn.execute(LOCK, [f"audit-ledger watch {database.name}"]).fetchone()
+            row = conn.execute(LOCK, [lock_name(database.name)]).fetchone()
             if row is not None and row["mine"]:
                 break
             if not said:

@@ -65,6 +65,7 @@ class Watcher:
         clock: This moment, by the clock that recorded_at goes by.
         pauses: Seconds, by a clock that nobody sets.
         position: Everything up to here has been looked at.
+        looked_at: When it last did; None: not yet.
     """
 
     database: Database
@@ -74,6 +75,7 @@ class Watcher:
     clock: Callable[[], datetime]
     pauses: Callable[[], float] = time.monotonic
     position: int = 0
+    looked_at: datetime | None = None
     _stream: UUID = field(default_factory=uuid4)
     _version: int = 0
     _said_at: datetime | None = None
@@ -155,6 +157,7 @@ class Watcher:
             self._look(due, now, head)
         self._lag(head, now)
         self.position = head
+        self.looked_at = now
         if self._said_at is None or now - self._said_at >= EVERY:
             self._append([WatchAdvanced.of(occurred_at=now, upto=head)])
             self._said_at = now
