@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(16 << 20, ge=0, description="bytes of a captured body that are kept at most")
     actor: str | None = Field(None, description="who runs the scripts; default: the system user")
     code_version: str | None = Field(None, description="version of the scripts, e.g. a commit")
+
+    log_format: Literal["text", "json"] = Field("text", description="form of what commands log")
+    otel: bool = Field(
+        False, description="whether runs are told to OpenTelemetry: a span and metrics of each"
+    )
 
     redact_names: tuple[str, ...] = Field((), description="more secret names, their words apart: tax id")
     redact_patterns: tuple[str, ...] = Field((), description="more regular expressions of secret values")

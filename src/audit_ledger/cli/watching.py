@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -60,11 +60,21 @@ AUDITED = (
 )
 
 
+class LogFormat(StrEnum):
+    """What a line of a log is."""
+
+    text = "text"
+    json = "json"
+
+
 def watch(
     ctx: typer.Context,
     metrics: Annotated[
         str | None,
         typer.Option(metavar="[HOST:]PORT", help="Serve metrics for Prometheus there; HOST: 127.0.0.1."),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="Form of what it logs; default: the setting log_format.")
     ] = None,
 ) -> None:
     """Watch, until stopped: put on record what is not well, and tell the channels of ledger.toml.
@@ -76,7 +86,9 @@ def watch(
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    from audit_ledger import logs
+
+    logs.configure(log_format.value if log_format else ctx.obj.settings().log_format)
     with ctx.obj.connect() as ledger:
         ledger.watch(stopped, metrics=metrics)
 

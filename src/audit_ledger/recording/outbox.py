@@ -220,7 +220,13 @@ class Outbox:
             self.file.write(batch)
         except OSError as error:
             self.lost += len(events)
-            log.critical("%d events of run %s are lost: %s", len(events), self._stream_id, error)
+            log.critical(
+                "%d events of run %s are lost: %s",
+                len(events),
+                self._stream_id,
+                error,
+                extra={"run_id": str(self._stream_id)},
+            )
 
 
 def resend(recorder: LedgerRecorder, path: Path, ledger_id: UUID) -> int:

@@ -24,6 +24,7 @@ from audit_ledger.events import (
     RunFailed,
 )
 from audit_ledger.recording import content as contents
+from audit_ledger.recording import telemetry
 from audit_ledger.recording.api_call import told
 from audit_ledger.recording.beginning import beginning
 from audit_ledger.recording.capture.call import CallLog
@@ -53,6 +54,7 @@ class Run(Ingesting):
         source: Where the data comes from.
         parameters: What it runs with, without secrets.
         calls: Where its HTTP calls are captured.
+        telemetry: What OpenTelemetry is told of it, if anything.
         started_at: When it started, by this machine's clock, in UTC.
     """
 
@@ -105,6 +107,7 @@ class Run(Ingesting):
         self.calls = CallLog(self, settings.max_body_bytes, self._outbox, self._messages, wanted=capture)
         self._release = acquire() if capture else None
         self._outbox.start(Pending(started))
+        self.telemetry = telemetry.begin(self) if settings.otel else None
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.task}>"
@@ -234,7 +237,8 @@ class Run(Ingesting):
         """
         self._check_open()
         counts = self._end(RunCompleted.of(**self._reached()))
-        log.info("✅ %s completed: %d new, %d updated", plain(self.task), counts.created, counts.updated)
+        said = "✅ %s completed: %d new, %d updated"
+        log.info(said, plain(self.task), counts.created, counts.updated, extra=self.named)
 
     def fail(self, error: BaseException | str) -> None:
         """End the run as failed; the `with` block does it for an exception.
@@ -245,8 +249,13 @@ class Run(Ingesting):
         """
         self._check_open()
         event = RunFailed.of(**self._reached(), **describe(error, self._messages.redactor))
-        log.error("❌ %s failed: %s", plain(self.task), plain(event.message))
+        log.error("❌ %s failed: %s", plain(self.task), plain(event.message), extra=self.named)
         self._end(event)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What a line of a log says of the run: run_id and task."""
+        return {"run_id": str(self.id), "task": self.task}
 
     @property
     def ended(self) -> bool:
@@ -277,10 +286,14 @@ class Run(Ingesting):
         self._outbox.close(Pending(event))
         failure = self._outbox.recording_error(self.task)
         if failure is not None:
+            if self.telemetry is not None:
+                self.telemetry.end(event, None)
             raise failure
         self._result = counted(
             self._recorder.datastore, self.id, self._outbox.position, self._settings.projection_timeout
         ) or Counts(**{"fetched": sum(self._tally.values()), **self._tally, **self._declared})
+        if self.telemetry is not None:
+            self.telemetry.end(event, self._result)
         return self._result
 
 
