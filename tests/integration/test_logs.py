@@ -1,4 +1,4 @@
-"""Logs: a line says which run it is about, wherever it was logged; it is JSON where that is wished, without secrets."""
+"""Logs: a line says which run it is about, wherever it was logged; as text or JSON, without secrets."""
 
 import asyncio
 import io

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,6 +36,7 @@ from audit_ledger.events import (
 )
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.store.server import EmbeddedServer
+from audit_ledger.watching import tally
 from audit_ledger.watching.metric_families import METRICS, PREFIX
 from audit_ledger.watching.metrics import address, serving
 from audit_ledger.watching.tally import MAX_ENDPOINTS, OTHER
@@ -318,6 +320,18 @@ def test_counters_never_fall_and_no_scrape_fails_while_runs_are_recorded(
     seen = scrape()
     assert seen("runs_total", task="daily", status="completed") == ended > 0
     assert seen("records_total", task="daily", operation="created") == 2 * ended
+
+
+@pytest.mark.parametrize("statement", ["STARTED", "ENDED", "CALLED", "TOLD", "OPEN", "RUNNING"])
+def test_what_a_scrape_asks_for_can_be_answered_by_index(
+    statement: str, admin: psycopg.Connection[Any]
+) -> None:
+    given = {"after": 5, "upto": 9, "buckets": [1000], "endpoints": ["a"], "room": 5, "begun": [3]}
+    admin.execute("SET enable_seqscan = off")
+    plan = admin.execute("EXPLAIN " + getattr(tally, statement), given).fetchall()
+    said = "\n".join(line for (line,) in plan)
+    assert "Index" in said
+    assert "Seq Scan" not in said
 
 
 def test_read_models_that_lag_are_seen_by_events_and_seconds(
