@@ -33,7 +33,8 @@ COMMENT ON FUNCTION fold_range(bigint, bigint) IS 'Fold (after, upto] into the p
 
 -- name: fold_next
 -- Folds the next range, at most max_events long, in the caller's transaction, progress locked first.
--- An event that cannot be folded is found by halving the range and set aside; everything else goes on.
+-- An event that cannot be folded is found by halving the range and set aside; everything else goes on, in ranges
+-- that grow from one event again: bad events come in rows.
 --
 -- The planner settings: a range may hold two events or twenty thousand, and one cached plan serves
 -- both, since every join here is a look-up by index.
@@ -53,6 +54,7 @@ DECLARE
     after_position bigint;
     next_position  bigint;
     next_aside     bigint;
+    size           bigint := max_events;
 BEGIN
     PERFORM FROM progress ORDER BY ordinal FOR UPDATE;
     SELECT min(position) INTO after_position FROM progress;
@@ -61,7 +63,7 @@ BEGIN
                          (SELECT min(position) FROM progress WHERE position > after_position));
     next_aside  := (SELECT min(position) FROM set_aside WHERE position > after_position);
     WHILE after_position < folded_upto LOOP
-        next_position := least(folded_upto, next_aside - 1);
+        next_position := least(folded_upto, next_aside - 1, after_position + size);
         IF next_position = after_position THEN -- the next event is set aside: step over it
             next_position := next_aside;
             UPDATE progress SET position = next_position, updated_at = clock_timestamp()
@@ -71,6 +73,7 @@ BEGIN
             LOOP
                 BEGIN
                     PERFORM fold_range(after_position, next_position);
+                    size := least(2 * size, max_events);
                     EXIT;
                 EXCEPTION
                     -- What an event can cause; anything else (a lock, a full disk, a fault of ours) is raised.
@@ -82,7 +85,8 @@ BEGIN
                             next_position := after_position;
                             EXIT;
                         END IF;
-                        next_position := after_position + (next_position - after_position) / 2;
+                        size          := (next_position - after_position) / 2;
+                        next_position := after_position + size;
                 END;
             END LOOP;
         END IF;

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,12 +18,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from aiosmtpd.controller import Controller
 from psycopg import sql
 
 import audit_ledger
 from audit_ledger import Ledger
 from audit_ledger.store import migrations
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+from tests.receivers import Mailbox, Webhook
 
 SHARED = Path(os.environ.get("AUDIT_LEDGER_SHARED", Path(__file__).parents[2] / "shared"))
 TEMPLATE = "template_ledger"
@@ -160,3 +163,24 @@ def serve() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    """A mailbox with an SMTP server at a free port."""
+    box = Mailbox()
+    controller = Controller(box, hostname="127.0.0.1", port=box.port)
+    controller.start()
+    yield box
+    controller.stop()
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A webhook at a free port."""
+    with Webhook() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

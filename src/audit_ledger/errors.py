@@ -28,7 +28,10 @@
     │   └── AmbiguousAlert               several alerts begin with that prefix
     ├── RunEnded                         a run was used after its end
     ├── DeliveryFailed                   a channel did not take a message
-    └── RecordingError                   events could not be sent; names the file that holds them
+    ├── RecordingError                   events could not be sent; names the spool that holds them
+    └── SpoolError                       the spool cannot take events, or give them
+        ├── SpoolFull                    it holds as much as it may, or its disk is full
+        └── SpoolBusy                    another process forwards it
 
 Each carries what was expected, what was found and what to do, and prints all three. Exit codes
 are the business of the command line alone.
@@ -194,8 +197,20 @@ class DeliveryFailed(LedgerError):
 
 
 class RecordingError(LedgerError):
-    """Events of a run could not be sent. `path` is the file that holds them, for `resend`."""
+    """Events of a run could not be sent. `path` is the spool that holds them; None where they are lost."""
 
     def __init__(self, what: str, *, path: Path | None, remedy: str, actual: str) -> None:
         super().__init__(what, actual=actual, remedy=remedy)
         self.path = path
+
+
+class SpoolError(LedgerError):
+    """The spool cannot take events, or give them."""
+
+
+class SpoolFull(SpoolError):
+    """The spool holds as much as it may, or its disk is full."""
+
+
+class SpoolBusy(SpoolError):
+    """Another process forwards the spool."""

@@ -128,7 +128,8 @@ Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern
 class Event(BaseModel):
     """Base of every event. Fields are declared in canonical order, so that dumping is canonical."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    # Most programs use few of the types: each is built when it is first used.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", defer_build=True)
     types: ClassVar[dict[str, type["Event"]]] = {}
 
     @classmethod

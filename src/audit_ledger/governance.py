@@ -16,10 +16,25 @@ from audit_ledger.store.recorder import LedgerRecorder
 class Governance(ABC):
     """The part of `Ledger` that is for officers; asking is for everybody."""
 
-    ledger_id: UUID
-    database: Database
-    _ready: migrations.Ready
-    _recorder: LedgerRecorder
+    @property
+    @abstractmethod
+    def ledger_id(self) -> UUID:
+        """The ledger's identity."""
+
+    @property
+    @abstractmethod
+    def database(self) -> Database:
+        """Its connections."""
+
+    @property
+    @abstractmethod
+    def _ready(self) -> migrations.Ready:
+        """What was found when the database was reached."""
+
+    @property
+    @abstractmethod
+    def _recorder(self) -> LedgerRecorder:
+        """Its event store."""
 
     def erase_payload(self, payload_id: int, *, reason: str, by: str) -> Erasure:
         """Erase the body of an API request or response, for good. What refers to it stays on record.

@@ -9,10 +9,10 @@ Threads may share a ledger. A process that was forked may not use its parent's: 
 
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +21,10 @@ from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from audit_ledger.errors import ConfigurationError, LedgerError, ReadModelsBehind
+from audit_ledger.errors import ConfigurationError, LedgerError, ReadModelsBehind, UnknownRun, Unreachable
 from audit_ledger.governance import Governance
+from audit_ledger.reaching import Reaching
+from audit_ledger.reaching import prepare as prepare
 from audit_ledger.reading import status as states
 from audit_ledger.reading.as_of import AsOf, AsOfWhen, Header, asked, header, header_of_now
 from audit_ledger.reading.difference import Difference
@@ -31,22 +33,21 @@ from audit_ledger.reading.replay import Replay
 from audit_ledger.reading.runs import RunRow
 from audit_ledger.recording import decisions, redacting, scope
 from audit_ledger.recording.close import close_run
+from audit_ledger.recording.forwarding import Forwarded, forward
+from audit_ledger.recording.joining import RUN, Invitation, invitation
 from audit_ledger.recording.messages import Messages, OwnRedactor
-from audit_ledger.recording.outbox import resend
 from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
 from audit_ledger.statements import Statements
 from audit_ledger.store import migrations, projections
 from audit_ledger.store.comparison import Verified, verify_live
 from audit_ledger.store.copies import Tell, silent
-from audit_ledger.store.database import Database, Reader, translated
-from audit_ledger.store.database import connect as connect_to
-from audit_ledger.store.recorder import LedgerRecorder, RecordedEvent
-from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+from audit_ledger.store.database import Reader, translated
+from audit_ledger.store.recorder import RecordedEvent
+from audit_ledger.store.spool import Spool
 from audit_ledger.watching.service import watch
 
-# Who wants to see what is logged says where; errors are raised besides.
-logging.getLogger("audit_ledger").addHandler(logging.NullHandler())
+log = logging.getLogger("audit_ledger")
 
 
 def connect(
@@ -67,68 +68,36 @@ def connect(
 
     Raises:
         ConfigurationError: a setting cannot be used.
-        ServerError: the embedded server cannot be set up or started.
-        Unreachable: no database answers at the URL.
+        ServerError: the embedded server cannot be set up or started; not with when_away="spool".
+        Unreachable: no database answers at the URL; not with when_away="spool": runs are spooled then, and
+            only what needs the database raises it.
         NotInitialised: it holds no ledger of that name.
         SchemaMismatch: its ledger is older or newer than this software.
         WrongRole: the role may not read it.
     """
     loaded = load(url=url, **settings)
-    server = None if loaded.url else EmbeddedServer(loaded.home, user=loaded.server_user)
-    if server is None:
-        place = loaded.url or ""
-    else:
-        for line in prepare(server, loaded)[:1]:
-            sys.stderr.write(f"audit-ledger: {line}\n")
-        place = server.url(f"{loaded.name}_{role}")
-    with connect_to(place, loaded) as conn:
-        ready = migrations.check(conn, loaded.name)
     messages = Messages(redacting.redactor(loaded), loaded.max_body_bytes, redactor)
-    return Ledger(Database(place, loaded.name, loaded), loaded, ready, server, messages)
+    ledger = Ledger(loaded, messages, role)
+    ledger.reach()
+    return ledger
 
 
-def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
-    """Start the embedded server and make its ledger, where either is missing; returns what was done."""
-    made = server.ensure_running()
-    done: list[str] = []
-    if made:
-        done.append(f"made an embedded ledger in {settings.home}")
-    with connect_to(server.url(SUPERUSER), settings) as conn:
-        if made or not migrations.is_current(conn, settings.name):
-            done += migrations.init(conn, settings.name)
-    return done
-
-
-class Ledger(Reading, Statements, Governance):
+class Ledger(Reaching, Reading, Statements, Governance):
     """A connection to a ledger; a context manager that closes it.
 
-    What can be asked is in Reading, what can be said outside of runs in Statements, what officers may do in
-    Governance.
+    How it is reached is in Reaching, what can be asked in Reading, what can be said outside of runs in
+    Statements, what officers may do in Governance.
 
     Attributes:
         url: Where it is, password included.
-        ledger_id: Its identity.
         settings: What it was connected with.
         server: The embedded server, where it is one.
-        database: Its connections.
+        spool: Where its runs wait while the database is away.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        settings: Settings,
-        ready: migrations.Ready,
-        server: EmbeddedServer | None,
-        messages: Messages,
-    ) -> None:
-        self.url = database.url
-        self.ledger_id = ready.ledger_id
-        self.settings = settings
-        self.server = server
-        self._ready = ready
+    def __init__(self, settings: Settings, messages: Messages, role: str = "writer") -> None:
+        super().__init__(settings, role)
         self._messages = messages
-        self.database = database
-        self._recorder = LedgerRecorder(database)
         self._process_id = os.getpid()
 
     def __enter__(self) -> Self:
@@ -144,7 +113,8 @@ class Ledger(Reading, Statements, Governance):
 
     def close(self) -> None:
         """Close the connections. The embedded server runs on."""
-        self.database.close()
+        self._database.close()
+        self._spooling.close()
 
     # Recording
 
@@ -170,7 +140,8 @@ class Ledger(Reading, Statements, Governance):
         Raises (on entering):
             InvalidValue: an argument cannot be recorded.
             WrongRole: the role may not append.
-            Unreachable: the database is away; nothing was fetched yet.
+            Unreachable, ServerError: the database is away; nothing was fetched yet. Not with
+                when_away="spool".
         """
         return scope.RunScope(
             lambda: self._start(
@@ -232,24 +203,41 @@ class Ledger(Reading, Statements, Governance):
         close_run(self._recorder, run.run_id, run.status, reason, self._messages.redactor)
         return self.find_run(run.run_id)
 
-    def resend(self, path: Path | str) -> int:
-        """Deliver the events in a file that a run left behind; returns how many. Safe to repeat.
+    def forward(self, spool: Spool | None = None, *, tell: Tell = silent) -> Forwarded:
+        """Bring what waits in the spool to the ledger, in order, once. Safe to repeat, and to be killed.
+
+        Args:
+            spool: Another spool than the ledger's own, such as a copy of one.
+            tell: Is told after each page how many events are through, and of how many.
 
         Raises:
-            InvalidValue: it is no resend file of this ledger, or is damaged.
+            SpoolBusy: another process forwards it.
+            SpoolError: it cannot be read.
+            WrongRole: the role may not append.
+            Unreachable: the database is away, or went away for longer than `retry_for`.
         """
-        count = resend(self._recorder, Path(path), self.ledger_id)
-        self.update_read_models()
-        return count
+        self._check_process()
+        if not self._ready.may_write:
+            raise migrations.refuse_reader(self._ready.user, self.settings.name)
+        done = forward(spool or self.spool, self._recorder, self._ready.ledger_id, tell=tell)
+        if done.events:
+            self.update_read_models()
+        return done
 
     def watch(
-        self, stopped: threading.Event, *, plan_file: Path | None = None, metrics: str | None = None
+        self,
+        stopped: threading.Event,
+        *,
+        plan_file: Path | None = None,
+        verify_at: str | None = None,
+        metrics: str | None = None,
     ) -> None:
         """Watch, until stopped: put on record what is not well, and tell the channels of ledger.toml.
 
         Args:
             stopped: Set it to stop.
             plan_file: ledger.toml; by default where the settings come from.
+            verify_at: When to `verify_live`: a cron expression, in UTC; never by default.
             metrics: [HOST:]PORT at which metrics are served for Prometheus meanwhile; by default nowhere.
 
         Raises:
@@ -259,24 +247,43 @@ class Ledger(Reading, Statements, Governance):
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
-        if metrics is None:
-            watch(self.database, self.settings, stopped=stopped, plan_file=plan_file)
-            return
-        with _metrics().serving(self.database, metrics) as collector:
+        with ExitStack() as stack:
+            collector = (
+                None if metrics is None else stack.enter_context(_metrics().serving(self.database, metrics))
+            )
             watch(
                 self.database,
                 self.settings,
                 stopped=stopped,
                 plan_file=plan_file,
-                ready=collector.at_work,
-                ended=collector.at_rest,
+                verify_at=verify_at,
+                **({} if collector is None else {"ready": collector.at_work, "ended": collector.at_rest}),
             )
 
     def _start(self, **what: Any) -> Run:
         self._check_process()
-        if not self._ready.may_write:
-            raise migrations.refuse_reader(self._ready.user, self.settings.name)
-        return Run(self._recorder, self.settings, self.ledger_id, self._messages, **what)
+        return self._begin(self._messages, joins=self._invitation(), **what)
+
+    def _invitation(self) -> Invitation | None:
+        """The run that this process is to take part in, where it goes on in this ledger; else a warning."""
+        invited = invitation()
+        if invited is None:
+            return None
+        status: str
+        try:
+            status = self.find_run(invited.run_id).status
+        except UnknownRun:
+            if invited.folder is not None and invited.folder.is_dir():
+                return (
+                    invited  # whoever invites is there, and waits for reports: the run is in the spool still
+                )
+            status = "unknown to this ledger"
+        except Unreachable:
+            return invited  # it cannot be asked now; what is said will still name the run
+        if status == "running":
+            return invited
+        log.warning("the run %s of %s is %s: this is a run of its own", invited.run_id, RUN, status)
+        return None
 
     # Reading
 

@@ -8,7 +8,7 @@ The package logs by the standard library, under the name `audit_ledger`, and lea
     logs.configure("json")
 
 A line of JSON has `timestamp` (RFC 3339, UTC), `level`, `logger`, `event`; `run_id` and `task` where it was
-logged inside a run, by whichever logger, in whichever thread or asyncio task; what was given as `extra`; of an
+logged inside a run, by whichever logger, in whichever thread or asyncio task; what is `extra`; and of an
 exception `exception_class` and `exception`, its traceback. Secrets are cut out of all of it.
 """
 

@@ -62,8 +62,16 @@ class Settings(BaseSettings):
     retry_for: float = Field(
         30, ge=0, description="keep trying this long when the database is lost in mid-run"
     )
+    when_away: Literal["strict", "spool"] = Field(
+        "strict",
+        description="database away when a run starts: strict: an error; spool: the run goes on, kept locally",
+    )
+    spool_max_bytes: int = Field(1 << 30, ge=1 << 16, description="bytes that the spool may hold")
     projection_timeout: float = Field(
         5, gt=0, description="at the end of a run, spend at most this on the read models"
+    )
+    heartbeat: float = Field(
+        60, ge=0, description="say that a run goes on when nothing else of it was sent for so long; 0: never"
     )
     buffer_events: int = Field(5_000, ge=1, description="events a run may hold unsent")
     buffer_bytes: int = Field(8 << 20, ge=1 << 16, description="bytes a run may hold unsent")

@@ -59,9 +59,20 @@ class Reference:
 class Statements(ABC):
     """The part of `Ledger` for what is said outside of runs."""
 
-    ledger_id: UUID
-    database: Database
-    _recorder: LedgerRecorder
+    @property
+    @abstractmethod
+    def ledger_id(self) -> UUID:
+        """The ledger's identity."""
+
+    @property
+    @abstractmethod
+    def database(self) -> Database:
+        """Its connections."""
+
+    @property
+    @abstractmethod
+    def _recorder(self) -> LedgerRecorder:
+        """Its event store."""
 
     @property
     @abstractmethod

@@ -17,7 +17,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,8 +30,10 @@ from typer.testing import CliRunner
 from audit_ledger import Ledger, Run, cli
 from audit_ledger.cli.app import app
 from audit_ledger.events import BodyErased, RunCompleted, RunStarted
-from audit_ledger.recording.resend import Batch, Pending, ResendFile
+from audit_ledger.settings import load
+from audit_ledger.store.pending import Batch, Pending
 from audit_ledger.store.server import EmbeddedServer
+from audit_ledger.store.spool import Spool
 
 SCRIPT = Path(sys.executable).parent / "audit-ledger"
 TASK, SOURCE = "data_fetch:congress_daily", "quiverquant_congress"
@@ -399,7 +401,7 @@ def test_check_ends_with_1_when_nothing_ran(completed: Run) -> None:
     assert (finding["kind"], finding["run_id"]) == ("none", None)
 
 
-# close and resend
+# close
 
 
 def test_close_ends_a_run_as_failed(running: Run) -> None:
@@ -418,30 +420,66 @@ def test_close_wants_to_be_told_how_and_why(running: Run) -> None:
     assert ask("show", str(running.id), "--json").json["status"] == "running"
 
 
-def resend_file(folder: Path, ledger: Ledger) -> tuple[UUID, Path]:
-    """What a run leaves behind that could send nothing: its start and its end."""
-    run_id, now = uuid4(), datetime.now(UTC)
-    file = ResendFile(folder / "resend" / f"{run_id}.jsonl", ledger.ledger_id)
-    started = RunStarted(occurred_at=now, task=TASK, source=SOURCE)
-    file.write(Batch(run_id, 0, [Pending(started), Pending(RunCompleted(occurred_at=now, fetched=1))]))
-    return run_id, file.path
+# the spool
 
 
-def test_resend_delivers_files_once_and_a_damaged_one_holds_no_other_up(ledger: Ledger, home: Path) -> None:
-    damaged = home / "damaged.jsonl"
-    damaged.write_text("no JSON\n")
-    run_id, path = resend_file(home, ledger)
-    said = ask("resend", damaged, path)
-    assert said.code == cli.FAILED
-    assert f"delivered 2 events of {path}" in said.stdout
-    assert str(damaged) in said.stderr
+def spooled(url: str) -> UUID:
+    """What a run leaves behind that could send nothing: its start and its end, two hours ago."""
+    run_id, then = uuid4(), datetime.now(UTC) - timedelta(hours=2, seconds=30)
+    spool = Spool.of(load(url=url))
+    started = RunStarted(occurred_at=then, task=TASK, source=SOURCE)
+    spool.write(
+        Batch(run_id, 0, [Pending(started), Pending(RunCompleted(occurred_at=then, fetched=1))]), None
+    )
+    spool.close()
+    return run_id
+
+
+def test_spool_status_says_what_waits_and_forward_delivers_it_once(url: str, ledger: Ledger) -> None:
+    assert ask("spool", "status", "--json").json["events"] == 0
+    run_id = spooled(url)
+    found = ask("spool", "status", "--json").json
+    assert (found["events"], found["runs"], found["ledger_ids"], found["last_error"]) == (2, 1, [None], None)
+    assert found["oldest"] < datetime.now(UTC).isoformat()
+    assert found["path"] in ask("spool", "status").stdout
+    assert ask("status", "--json").json["spool"]["events"] == 2
+    said = ask("spool", "forward")
+    assert (said.code, said.stdout) == (cli.FINE, f"forwarded 2 events of {found['path']}\n")
+    assert "before their ledger was ever reached" in said.stderr
     assert [row["run_id"] for row in ask("runs", "--json").json] == [str(run_id)]
-    assert ask("resend", path.with_suffix(".delivered")).code == cli.FINE
+    assert ask("spool", "forward").stdout == f"forwarded 0 events of {found['path']}\n"
     assert ask("status", "--json").json["position"] == 2
 
 
-def test_resend_of_a_file_that_is_not_there_is_a_usage_error(home: Path) -> None:
-    assert ask("resend", home / "none.jsonl").code == cli.USAGE
+def test_what_was_recorded_long_after_it_happened_is_shown_as_such(url: str, completed: Run) -> None:
+    run_id = spooled(url)
+    ask("spool", "forward")
+    assert f"run {run_id.hex[:8]} was recorded 2 h after it happened" in ask("runs").lines
+    assert "recorded 2 h after it happened" in ask("show", str(run_id)).stdout
+    assert 7200 < ask("show", str(run_id), "--json").json["recorded_after_seconds"] < 7300
+    assert ask("show", str(completed.id), "--json").json["recorded_after_seconds"] < 60
+    assert "after it happened" not in ask("show", str(completed.id)).stdout
+
+
+def test_forward_ends_with_1_and_says_so_when_the_ledger_refuses_something(url: str, ledger: Ledger) -> None:
+    bad, good = spooled(url), spooled(url)
+    ledger._recorder.append(bad, 0, [RunStarted(occurred_at=datetime.now(UTC), task="other", source=SOURCE)])
+    said = ask("spool", "forward")
+    assert said.code == cli.WRONG
+    assert "refused 1 stream" in said.stderr
+    assert f"2 events of {bad}" in ask("spool", "status").stdout
+    assert ask("show", str(good)).code == cli.FINE
+    assert "refused" in findings()["spool"]["detail"]
+    assert ask("spool", "forward", "--again").code == cli.WRONG
+
+
+def test_spool_status_needs_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIT_LEDGER_URL", "postgresql://nobody@127.0.0.1:1/none")
+    spooled("postgresql://nobody@127.0.0.1:1/none")
+    assert ask("spool", "status", "--json").json["events"] == 2
+    said = ask("spool", "forward")
+    assert said.code == cli.FAILED
+    assert "no database answers" in said.stderr
 
 
 # roles
@@ -577,7 +615,7 @@ def test_doctor_of_a_sound_ledger_finds_nothing(completed: Run, running: Run) ->
         "✅ projection files",
         "✅ set-aside events",
         "✅ erasures",
-        "✅ resend files",
+        "✅ spool",
     ]
 
 
@@ -653,11 +691,15 @@ def test_doctor_finds_bytes_that_are_gone_without_an_event_and_events_without_th
     assert f"the bytes of the body {mo} are gone, but no event says why" in found["erasures"]["detail"]
 
 
-def test_doctor_finds_what_is_waiting_to_be_resent(ledger: Ledger, home: Path) -> None:
-    _, path = resend_file(home, ledger)
-    assert findings()["resend files"]["remedy"] == f"audit-ledger resend {path}"
-    ask("resend", path)
+def test_doctor_finds_what_is_spooled(ledger: Ledger, url: str, home: Path) -> None:
+    spooled(url)
+    found = findings()["spool"]
+    assert found["detail"].startswith("2 events wait in")
+    assert found["remedy"] == "audit-ledger spool forward"
+    ask("spool", "forward")
     assert findings() == {}
+    spooled("postgresql://nobody@127.0.0.1:1/none")
+    assert "spools of other ledgers are not empty" in findings()["spool"]["detail"]
 
 
 @pytest.mark.parametrize(
@@ -673,7 +715,7 @@ def test_doctor_goes_as_far_as_it_can(home: Path, options: list[str], name: str)
     said = ask(*[str(home) if option == "HOME" else option for option in options], "doctor")
     assert said.code == cli.WRONG
     assert [line.split(":")[0] for line in said.lines if line.startswith("❌")] == [f"❌ {name}"]
-    assert said.lines[-1] == "✅ resend files: none waiting"
+    assert said.lines[-1] == "✅ spool: nothing waits"
     assert "remedy" in said.stdout
     assert list(home.iterdir()) == []
 
@@ -682,10 +724,11 @@ def test_doctor_goes_as_far_as_it_can(home: Path, options: list[str], name: str)
 
 
 COMMANDS = [
-    *[[command] for command in ("runs", "show", "provenance", "check", "status", "close", "resend")],
+    *[[command] for command in ("runs", "show", "provenance", "check", "status", "close")],
     *[[command] for command in ("init", "doctor", "url", "psql", "records", "history", "diff", "chain")],
     *[[command] for command in ("correct", "calls", "payload", "replay", "verify")],
     *[["projections", command] for command in ("status", "update", "rebuild")],
+    *[["spool", command] for command in ("status", "forward")],
     *[["server", command] for command in ("start", "stop", "status")],
     *[["erase", what] for what in ("payload", "record")],
     *[["hold", "add", what] for what in ("payload", "record", "run")],

@@ -1,7 +1,7 @@
 """Planted secrets, in every place that a request, a response, an exception or a command line can carry one.
 
-Afterwards none of them is in a full pg_dump of the ledger, in what was logged or printed, or in a resend
-file: not as bytes, nor percent-encoded, in base64, in hexadecimal, or in something gzipped.
+Afterwards none of them is in a full pg_dump of the ledger, in what was logged or printed, or in a
+spool: not as bytes, nor percent-encoded, in base64, in hexadecimal, or in something gzipped.
 """
 
 import base64
@@ -158,7 +158,7 @@ def test_no_planted_secret_is_in_the_ledger_nor_in_what_was_said(
     assert not ledger.database.query("SELECT FROM api_call_made WHERE capture_error IS NOT NULL")
 
 
-def test_no_planted_secret_is_in_a_resend_file(
+def test_no_planted_secret_is_in_a_spool(
     url: str, api: ApiServer, admin: psycopg.Connection[Any], database: str, home: Path
 ) -> None:
     with audit_ledger.connect(url, retry_for=0, redact_key="a key of sixteen") as ledger:
@@ -176,8 +176,9 @@ def test_no_planted_secret_is_in_a_resend_file(
         with psycopg.connect(admin.info.dsn, dbname="postgres", autocommit=True) as other:
             other.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
         assert raised.value.path is not None
-        written = raised.value.path.read_bytes()
+        files = sorted(raised.value.path.parent.iterdir())  # the write-ahead log holds most of it
+        written = b"".join(file.read_bytes() for file in files)
         assert written.count(b"ApiCallMade") > 3 * len(SECRETS)
         assert re.search(rb"\[REDACTED:[0-9a-f]{8}\]", b"".join(layers(written)))
         assert found(SECRETS, written, str(raised.value).encode()) == []
-        assert ledger.resend(raised.value.path) > 3 * len(SECRETS)
+        assert ledger.forward().events > 3 * len(SECRETS)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-from tests.benchmarks import append, as_of, capture, fold, memory, runs, storage, table
+from tests.benchmarks import append, as_of, capture, execute, fold, memory, runs, storage, table, watching
 from tests.benchmarks.ground import Ground, ground
 from tests.benchmarks.harness import QUICK, Row, Sizes
 
@@ -16,9 +16,11 @@ TOPICS: dict[str, Callable[[Ground, Sizes], Iterator[Row]]] = {
     "runs": runs.measure,
     "fold": fold.measure,
     "as_of": as_of.measure,
+    "watching": watching.measure,
     "memory": memory.measure,
     "capture": capture.measure,
     "storage": storage.measure,
+    "exec": execute.measure,
 }
 
 

@@ -8,6 +8,7 @@ that know of no instant.
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,6 +34,9 @@ TOUCHES = 10
 
 CONTENTS = 1000
 """Contents that records have; every other time a record is touched, it has another."""
+
+TASKS = 1000
+"""Tasks whose runs they are."""
 
 AT_ONCE = 100_000
 """Events appended in one transaction, which the guards allow ten seconds."""
@@ -84,14 +88,7 @@ class Asked:
 
     def __init__(self, ground: Ground, events: int) -> None:
         self.events = events
-        database = f"bench_as_of_{events}"
-        ground.make_ledger(database)
-        with ground.writer(database) as writer:
-            generate(writer, events)
-            projections.update(writer)
-        ground.settle(database)
-        with ground.administer(database) as conn:
-            conn.execute("VACUUM ANALYZE")
+        database = ledger_of(ground, events)
         url = ground.server.url(f"{LEDGER}_reader", database)
         self._ours, self._bare = (psycopg.connect(url, autocommit=True) for _ in range(2))
         self._ours.execute(f"SET search_path = {as_of_schema(LEDGER)}, {LEDGER}_read, {LEDGER}")
@@ -126,6 +123,22 @@ class Asked:
         return rows
 
 
+def ledger_of(ground: Ground, events: int) -> str:
+    """The database with a ledger of so many events; it is made where it is not there yet."""
+    database = f"bench_as_of_{events}"
+    with ground.administer("postgres") as conn:
+        if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
+            return database
+    ground.make_ledger(database)
+    with ground.writer(database) as writer:
+        generate(writer, events)
+        projections.update(writer)
+    ground.settle(database)
+    with ground.administer(database) as conn:
+        conn.execute("VACUUM ANALYZE")
+    return database
+
+
 def len_of(events: int) -> int:
     """How many records a ledger of so many events has."""
     return max(1, events // TOUCHES // RUN) * (RUN - 2)
@@ -143,7 +156,11 @@ def generate(database: Database, events: int) -> None:
         b"C" * 43, b"CONTENT"
     )
     given = {
-        "started": RunStarted.of(occurred_at=NOW, source="source", task="bench").state.decode(),
+        "started": RunStarted.of(occurred_at=NOW, source="source", task="TASK")
+        .state.decode()
+        .replace(NOW.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "STARTED"),
+        "first": datetime.now(UTC) - timedelta(minutes=events // RUN),
+        "tasks": TASKS,
         "completed": RunCompleted.of(duration_ms=12, occurred_at=NOW).state.decode(),
         "ingested": ingested.decode(),
         "commitments": commitments,
@@ -156,7 +173,7 @@ def generate(database: Database, events: int) -> None:
         for done in range(0, events, at_once):
             some = {**given, "events": min(at_once, events - done)}
             statement = BLOCKS["append"].replace("%", "%%")
-            for name in some:
+            for name in sorted(some, key=len, reverse=True):  # so that none begins with another
                 statement = statement.replace(f":{name}", f"%({name})s")
             with conn.transaction():
                 conn.execute("SELECT FROM begin_append()")

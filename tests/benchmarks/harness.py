@@ -29,6 +29,9 @@ class Sizes:
         as_of_few: Events of the small ledger that is asked as of an instant.
         as_of_many: Events of the large one.
         as_of_rounds: Timed answers to each question.
+        checks: How often a thousand tasks are looked at.
+        idle_seconds: For how long a watcher is left alone.
+        alerts: Runs that fail while it watches.
     """
 
     batch: int = 10_000
@@ -44,6 +47,9 @@ class Sizes:
     as_of_few: int = 100_000
     as_of_many: int = 10_000_000
     as_of_rounds: int = 101
+    checks: int = 5
+    idle_seconds: float = 30
+    alerts: int = 5
 
 
 QUICK = Sizes(
@@ -60,6 +66,9 @@ QUICK = Sizes(
     as_of_few=10_000,
     as_of_many=20_000,
     as_of_rounds=2,
+    checks=1,
+    idle_seconds=1,
+    alerts=1,
 )
 """Just enough to see that everything works; the figures mean nothing."""
 

@@ -1,8 +1,5 @@
 """Messages reach a real SMTP server and a real webhook; where not, the error says why, without secrets."""
 
-import email
-import email.policy
-import json
 import logging
 import socket
 import sys
@@ -10,93 +7,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 
 from audit_ledger.errors import ConfigurationError, DeliveryFailed
 from audit_ledger.plan import Channel
 from audit_ledger.watching.channels import check, send, without_secrets
+from tests.receivers import Mailbox, Webhook, free_port
 
 TITLE = "Lauf fehlgeschlagen: congress_daily ✗"
 BODY = 'Zeile eins – <b>Größe</b> & "Maß"\nZeile zwei: 漢字 @channel'
-
-
-class Mailbox:
-    """What an SMTP server took."""
-
-    def __init__(self) -> None:
-        self.messages: list[EmailMessage] = []
-        self.recipients: list[str] = []
-        self.refuses: str | None = None
-        self.port = free_port()
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        if self.refuses is not None:
-            return self.refuses
-        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
-        assert isinstance(message, EmailMessage)
-        self.messages.append(message)
-        self.recipients += envelope.rcpt_tos
-        return "250 OK"
-
-
-@pytest.fixture
-def mailbox() -> Iterator[Mailbox]:
-    """A mailbox with an SMTP server at a free port."""
-    box = Mailbox()
-    controller = Controller(box, hostname="127.0.0.1", port=box.port)
-    controller.start()
-    yield box
-    controller.stop()
-
-
-class Webhook(ThreadingHTTPServer):
-    """A receiver of webhooks, that answers with `status`."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Receiver)
-        self.status = 200
-        self.answer = b""
-        self.received: list[tuple[str, dict[str, Any]]] = []
-
-
-class Receiver(BaseHTTPRequestHandler):
-    """Keeps what is posted."""
-
-    server: Webhook
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received.append((self.path, json.loads(body)))
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.answer)))
-        self.end_headers()
-        self.wfile.write(self.server.answer)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    """A webhook at a free port."""
-    with Webhook() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager

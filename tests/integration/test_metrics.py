@@ -357,7 +357,7 @@ def test_a_scrape_while_the_database_is_away_says_so_and_the_next_goes_on_counti
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = EmbeddedServer(home / "own")
-    with audit_ledger.connect(home=home / "own") as ledger:
+    with audit_ledger.connect(home=home / "own", when_away="spool", retry_for=0) as ledger:
         try:
             with ledger.run("daily", source="s"):
                 pass
@@ -369,13 +369,19 @@ def test_a_scrape_while_the_database_is_away_says_so_and_the_next_goes_on_counti
                 for _ in range(2):
                     away = fetch(port)
                     assert away("up") == 0
-                    assert {f.name for f in away.families if f.name.startswith(PREFIX)} == {PREFIX + "up"}
+                    named = {f.name for f in away.families if f.name.startswith(PREFIX)}
+                    assert named == {PREFIX + "up", PREFIX + "spooled_events"}
+                    assert away("spooled_events") == 0
+                with ledger.run("daily", source="s"):
+                    pass
+                assert fetch(port)("spooled_events") == 2
                 said = [r for r in caplog.records if "metrics cannot be read" in r.getMessage()]
                 assert len(said) == 1
                 assert said[0].exc_info is None
                 server.ensure_running()
                 after = fetch(port)
                 assert after("up") == 1
+                assert after("spooled_events") == 2
                 assert (
                     after.counters.items()
                     >= {

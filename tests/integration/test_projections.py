@@ -10,6 +10,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from audit_ledger import Ledger
+from audit_ledger.events import RecordIngested
 from audit_ledger.store.migrations import install_projection
 from audit_ledger.store.sql import SqlFile, projection_files
 
@@ -124,3 +125,21 @@ def test_every_join_of_a_fold_is_a_look_up_even_if_planned_on_empty_vacuumed_tab
                 inner = next(child for child in join["Plans"] if child["Parent Relationship"] == "Inner")
                 assert join["Node Type"] == "Nested Loop"
                 assert set(leaves(inner)) <= LOOK_UPS, inner
+
+
+def test_many_events_that_cannot_be_folded_are_set_aside_in_time(ledger: Ledger, admin: Admin) -> None:
+    """Their run never started. Each costs about as much as any other: not a search through all after it."""
+    with ledger.run("t", "s") as run:
+        run.record("X", 1, "created")
+    stray = RecordIngested.of(occurred_at=run.started_at, record_type="X", record_id="2").state
+    admin.execute(
+        "SELECT append(array_agg(%s::uuid), array_agg(n::bigint), array_agg('RecordIngested'::text),"
+        " array_agg(%s::bytea)) FROM generate_series(1, 3000) AS g(n)",
+        [uuid4(), stray],
+    )
+    with ledger.run("t", "s") as run:
+        run.record("X", 3, "created")
+    admin.execute("SET statement_timeout = '60s'")
+    ledger.update_read_models()
+    assert admin.execute("SELECT count(*) FROM set_aside").fetchall() == [(3000,)]
+    assert ledger.touches.count() == 2

@@ -3,12 +3,9 @@
 import json
 import os
 import random
-import shutil
 import signal
-import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,17 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import psutil
 import psycopg
-import pytest
 
 import audit_ledger
-from audit_ledger import Ledger, RecordingError
-from audit_ledger.store import migrations
+from audit_ledger import Ledger
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 from tests.store import events, head, log, recorder_at, until
 
@@ -281,27 +275,6 @@ class TestClock:
         assert row.started_at < ahead - timedelta(minutes=50)
 
 
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[EmbeddedServer]:
-    """A server of these tests' own, with a ledger, to stop and to start."""
-    home = Path(tempfile.mkdtemp(prefix="audit-ledger-"))
-    home.chmod(0o711)
-    binaries = os.environ.get("AUDIT_LEDGER_TEST_POSTGRES")
-    server = EmbeddedServer(home, binaries=Path(binaries) if binaries else None)
-    server.ensure_running()
-    with psycopg.connect(server.url(SUPERUSER), autocommit=True) as conn:
-        migrations.init(conn, "ledger")
-    yield server
-    server.stop()
-    shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture
-def running(own_server: EmbeddedServer) -> EmbeddedServer:
-    own_server.ensure_running()
-    return own_server
-
-
 def crash(server: EmbeddedServer) -> None:
     """End the server's first process as an out-of-memory killer would."""
     pid = server.status().pid
@@ -364,81 +337,3 @@ class TestRestart:
                 running.ensure_running()
             assert ledger.find_run(run.id).status == "completed"
         assert stream_of(running, run.id) == whole_run(0)
-
-
-class TestNeverBack:
-    def test_what_could_not_be_sent_is_kept_in_a_file_and_delivered_once(
-        self, running: EmbeddedServer, home: Path
-    ) -> None:
-        place = running.url("ledger_writer")
-        with audit_ledger.connect(place, retry_for=1, connect_timeout=1) as ledger:
-            with pytest.raises(RecordingError) as lost, ledger.run("data_fetch:lost", "nowhere") as run:
-                run.record("Bill", 0, "created")
-                run.ingest("Bill", 1, {"a": 1})
-                run.flush()
-                running.stop()
-                run.record("Bill", 2, "created", {"secret": "content"})
-                run.flush()
-                assert run.ingest("Bill", 3, {"a": 3}) is None
-                run.record("Bill", 4, "created")
-            path = lost.value.path
-            assert path is not None
-            assert str(path) in str(lost.value)
-            assert path.is_relative_to(home)
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
-            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-
-            running.ensure_running()
-            assert stream_of(running, run.id) == whole_run(2)[:-1]
-            assert ledger.find_run(run.id).status == "running"
-            copy = path.with_name("copy.jsonl")
-            shutil.copy(path, copy)
-            assert ledger.resend(path) == 4
-            assert stream_of(running, run.id) == whole_run(5)
-            assert not path.exists()
-            row = ledger.find_run(run.id)
-            assert (row.status, row.records_fetched, row.records_created) == ("completed", 5, 5)
-            (touch,) = ledger.provenance("Bill", 2)
-            assert touch.run_id == run.id
-
-            with pytest.raises((OSError, audit_ledger.LedgerError)):
-                ledger.resend(path)
-            assert ledger.resend(copy) == 4
-            assert stream_of(running, run.id) == whole_run(5)
-            assert ledger.find_run(run.id).updated_at == row.updated_at
-
-    def test_a_failing_block_raises_its_own_error_and_names_the_file(self, running: EmbeddedServer) -> None:
-        place = running.url("ledger_writer")
-        with audit_ledger.connect(place, retry_for=0, connect_timeout=1) as ledger:
-            with pytest.raises(ValueError, match="API error") as failed, ledger.run("task", "nowhere") as run:
-                running.stop()
-                raise ValueError("API error")
-            (note,) = failed.value.__notes__
-            (word,) = [word for word in note.split() if word.endswith(f"{run.id}.jsonl")]
-            running.ensure_running()
-            assert ledger.resend(word) == 1
-            row = ledger.find_run(run.id)
-            assert (row.status, row.error_message) == ("failed", "API error")
-
-    def test_a_run_that_cannot_start_fetches_nothing(self, running: EmbeddedServer, home: Path) -> None:
-        place = running.url("ledger_writer")
-        with audit_ledger.connect(place, retry_for=0, connect_timeout=1) as ledger:
-            running.stop()
-            with pytest.raises(audit_ledger.Unreachable), ledger.run("task", "nowhere"):
-                pytest.fail("the block was entered")
-            assert not (home / "resend").exists()
-
-    def test_a_file_is_delivered_to_its_own_ledger_only(
-        self, running: EmbeddedServer, ledger: Ledger, admin: Connection
-    ) -> None:
-        place = running.url("ledger_writer")
-        with audit_ledger.connect(place, retry_for=0, connect_timeout=1) as other:
-            with pytest.raises(RecordingError) as lost, other.run("task", "nowhere"):
-                running.stop()
-            path = lost.value.path
-            assert path is not None
-            with pytest.raises(audit_ledger.InvalidValue, match=str(other.ledger_id)):
-                ledger.resend(path)
-            assert head(admin) == 0
-            running.ensure_running()
-            assert other.resend(path) == 1

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -22,8 +23,9 @@ from audit_ledger.settings import load
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.watching.outbox import Attempt
 from audit_ledger.watching.service import watch
+from audit_ledger.watching.verification import Verification, verdict
 from audit_ledger.watching.watcher import Watcher
-from tests.store import InThread, recorder_at, until
+from tests.store import InThread, events, recorder_at, until
 from tests.watching import Clock, end, start
 
 Admin = psycopg.Connection[Any]
@@ -375,6 +377,63 @@ def test_time_that_steps_an_hour_loses_no_alert_and_invents_none(
         step(watcher)
     assert findings(admin) == [("failed", "other")]
     assert channels.said() == [("raised", "other failed")]
+
+
+def test_a_verification_that_finds_a_difference_is_an_incident_until_a_later_one_finds_none(
+    recorder: LedgerRecorder, clock: Clock, channels: Channels, admin: Admin, home: Path
+) -> None:
+    verification = Verification(partial(verdict, recorder.datastore), "0 * * * *")
+    with watching(recorder, clock, channels, plan(home, "\n")) as watcher:
+        watcher.verification = verification
+
+        def verify_at(hour: int) -> None:
+            clock.set(NINE.replace(hour=hour))
+            step(watcher)
+            until(lambda: verification._under_way is None or verification._under_way.done())
+            step(watcher)
+
+        end(recorder, start(recorder, "other", NINE), NINE)
+        step(watcher)
+        verify_at(10)
+        assert findings(admin) == []
+        admin.execute("UPDATE data_ingestion_runs SET records_fetched = 11")
+        verify_at(11)
+        assert findings(admin) == [("verification_failed", None)]
+        (said,) = admin.execute("SELECT detail FROM findings").fetchone() or [""]
+        assert "1 rows of ledger_read.data_ingestion_runs" in said
+        verify_at(12)
+        assert len(findings(admin)) == 2
+        admin.execute("UPDATE data_ingestion_runs SET records_fetched = 10")
+        verify_at(13)
+        assert channels.said() == [
+            ("raised", "the ledger failed its verification"),
+            ("resolved", "the ledger failed its verification"),
+        ]
+
+
+def test_read_models_that_lag_behind_are_an_incident_until_they_have_caught_up(
+    recorder: LedgerRecorder,
+    clock: Clock,
+    channels: Channels,
+    admin: Admin,
+    admin_url: str,
+    home: Path,
+) -> None:
+    patient = recorder.datastore.settings.model_copy(update={"projection_timeout": 0.01})
+    with watching(recorder, clock, channels, plan(home, "\n")) as watcher:
+        watcher.database.settings = patient
+        with psycopg.connect(admin_url) as holder:
+            holder.execute("SELECT FROM ledger_read.progress FOR UPDATE")
+            for _ in range(3):
+                recorder.insert_events(events(uuid4(), 10_000))
+            watcher.step()
+            clock.set(NINE + 2 * MINUTE)
+            watcher.step()
+            holder.rollback()
+        step(watcher)
+        assert findings(admin) == [("read_models_behind", None)]
+        step(watcher)
+        assert admin.execute("SELECT resolved_reason FROM alerts").fetchall() == [("they have caught up",)]
 
 
 def test_the_audit_of_alerts_names_what_nobody_was_told_of(

@@ -24,7 +24,7 @@ def init(
 
     Example: audit-ledger init --url postgresql://postgres@db.example.com/audit
     """
-    from audit_ledger.ledger import prepare
+    from audit_ledger.reaching import prepare
     from audit_ledger.store import database, migrations
 
     place: Place = ctx.obj
@@ -121,7 +121,7 @@ def server_start(ctx: typer.Context) -> None:
 
     Example: audit-ledger server start
     """
-    from audit_ledger.ledger import prepare
+    from audit_ledger.reaching import prepare
 
     server = ctx.obj.server()
     ran = server.status().running

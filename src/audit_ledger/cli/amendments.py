@@ -1,19 +1,13 @@
-"""The commands that bring a ledger on: close, correct, resend, projections update."""
+"""The commands that bring a ledger on: close, correct, projections update."""
 
 from __future__ import annotations
 
 import json
-import signal
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit_ledger import cli
-from audit_ledger.cli.output import complain, count, one_line, warn
 from audit_ledger.cli.questions import RUN_ID
-from audit_ledger.errors import LedgerBusy, LedgerError, Unreachable
 
 if TYPE_CHECKING:
     from audit_ledger import Ledger
@@ -62,30 +56,6 @@ def correct(
     typer.echo(f"position {position} is corrected by position {own}")
 
 
-def resend(
-    ctx: typer.Context,
-    files: Annotated[
-        list[Path], typer.Argument(help="Files that runs left behind.", exists=True, dir_okay=False)
-    ],
-) -> None:
-    """Deliver what runs could not send while the database was away. Safe to repeat.
-
-    Example: audit-ledger resend ~/.local/share/audit-ledger/resend/1f0c3a7e-….jsonl
-    """
-    refused = False
-    with ctx.obj.connect() as ledger:
-        for file in files:
-            try:
-                typer.echo(f"delivered {count(ledger.resend(file), 'event')} of {file}")
-            except Unreachable:
-                raise
-            except (LedgerError, OSError) as error:  # one damaged file holds no other up
-                complain(str(error))
-                refused = True
-    if refused:
-        raise typer.Exit(cli.FAILED)
-
-
 def projections_update(
     ctx: typer.Context,
     follow: Annotated[
@@ -109,33 +79,9 @@ def _update(ledger: Ledger) -> None:
 
 def _follow(ledger: Ledger) -> None:
     """Fold events as they arrive, whatever becomes of the database, until SIGINT or SIGTERM."""
-    import psycopg
-    from psycopg import sql
+    from audit_ledger.cli.following import follow
 
-    from audit_ledger.store.database import connect
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    channel = sql.SQL("LISTEN {}").format(sql.Identifier(f"{ledger.settings.name}_events"))
-    away = False
-    try:
-        _update(ledger)
-        typer.echo("following")
-        while True:
-            try:
-                with connect(ledger.url, ledger.settings) as conn:
-                    conn.execute(channel)  # first, so that nothing comes between it and the update
-                    while True:
-                        ledger.update_read_models()
-                        if away:
-                            warn("the database is back")
-                            away = False
-                        for _ in conn.notifies(timeout=POLL, stop_after=1):
-                            pass
-            except (Unreachable, LedgerBusy, psycopg.OperationalError) as error:
-                if not away:
-                    warn(f"the database is away, still trying: {one_line(str(error))}")
-                    away = True
-                time.sleep(POLL)
-    except KeyboardInterrupt:
-        typer.echo("stopped")
+    _update(ledger)
+    typer.echo("following")
+    follow(ledger, ledger.update_read_models)
+    typer.echo("stopped")

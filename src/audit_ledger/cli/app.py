@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import audit_ledger
 from audit_ledger import cli
@@ -20,6 +20,7 @@ from audit_ledger.cli import (
     questions,
     records,
     replaying,
+    spooled,
     watching,
 )
 from audit_ledger.cli.output import complain
@@ -113,9 +114,34 @@ app.command(rich_help_panel="Questions")(questions.status)
 app.command(rich_help_panel="Questions")(replaying.replay)
 app.command(rich_help_panel="Questions")(replaying.verify)
 
+
+class Raw(TyperCommand):
+    """A command that reads its own command line."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Leave all of it to the command, help included."""
+        ctx.args = args
+        return args
+
+
+@app.command("exec", cls=Raw, rich_help_panel="Recording")
+def exec_(ctx: typer.Context) -> None:
+    """Run any command inside a run; `audit-ledger exec --help` says how.
+
+    Example: audit-ledger exec --task data_fetch:congress_daily --source quiverquant_congress -- ./fetch.sh
+    """
+    from audit_ledger.executing.main import main
+
+    place: Place = ctx.obj
+    raise typer.Exit(main(ctx.args, url=place.url_given, home=place.home, name=place.name))
+
+
 app.command(rich_help_panel="Amendments")(amendments.close)
 app.command(rich_help_panel="Amendments")(amendments.correct)
-app.command(rich_help_panel="Amendments")(amendments.resend)
+spool = typer.Typer(no_args_is_help=True, help="What waits on this machine while the database is away.")
+spool.command("status")(spooled.spool_status)
+spool.command("forward")(spooled.spool_forward)
+app.add_typer(spool, name="spool", rich_help_panel="Amendments")
 projections = typer.Typer(
     no_args_is_help=True, help="The read models: how far they are, and bringing them on."
 )

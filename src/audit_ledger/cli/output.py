@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class Format(StrEnum):
@@ -93,14 +96,14 @@ def cell(value: object) -> str:
 def print_json(value: object) -> None:
     """Print a document: instants as ISO 8601 in UTC, UUIDs and paths as text."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    text = json.dumps(value, indent=2, ensure_ascii=not utf8, default=_encoded)
+    text = json.dumps(value, indent=2, ensure_ascii=not utf8, default=encoded)
     typer.echo(text.translate(_ESCAPED))
 
 
 def print_export(header: Mapping[str, Any], rows: Iterable[bytes], form: Format) -> None:
     """Print an answer for programs, with its header, as it comes from the database."""
     out = sys.stdout.buffer
-    said = json.dumps(header, default=_encoded)
+    said = json.dumps(header, default=encoded)
     if form is Format.csv:
         out.write(f"# {said}\n".encode())
         for data in rows:
@@ -115,7 +118,8 @@ def print_export(header: Mapping[str, Any], rows: Iterable[bytes], form: Format)
     out.flush()
 
 
-def _encoded(value: object) -> str:
+def encoded(value: object) -> str:
+    """What JSON has no form for, as text."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
@@ -128,8 +132,6 @@ def _encoded(value: object) -> str:
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[Column]) -> None:
     """Print rows, as many columns as there is room for."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     class Pipe(Console):
         def on_broken_pipe(self) -> None:
@@ -137,7 +139,15 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[Column]) ->
 
     terminal = sys.stdout.isatty()
     console = Pipe(width=None if terminal else ENDLESS)
-    roomy = console.width >= ROOMY
+    console.print(table_of(rows, columns, console.width))
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], columns: Iterable[Column], width: int) -> "Table":
+    """A table of rows, as many columns as there is room for in so many characters."""
+    from rich.table import Table
+    from rich.text import Text
+
+    roomy = width >= ROOMY
     table = Table(box=None, pad_edge=False, padding=(0, 2 if roomy else 1, 0, 0), header_style="bold")
     shown = [column for column in columns if column.room in (None, roomy)]
     for column in shown:
@@ -149,7 +159,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[Column]) ->
     for row in rows:
         cells = (cell(row[column.key]) for column in shown)
         table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in cells))
-    console.print(table)
+    return table
 
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:

@@ -51,14 +51,15 @@ class Place:
     final: bool = False
 
     @property
-    def _url(self) -> str | None:
+    def url_given(self) -> str | None:
+        """The URL for `connect`: empty where a folder was given, which outranks the environment's URL."""
         return "" if self.url is None and self.home is not None else self.url
 
     def settings(self) -> Settings:
         """The settings, the command line first."""
         from audit_ledger.settings import load
 
-        return load(url=self._url, home=self.home, name=self.name)
+        return load(url=self.url_given, home=self.home, name=self.name)
 
     def server(self) -> EmbeddedServer:
         """The embedded server, in whatever state."""
@@ -74,7 +75,9 @@ class Place:
         """
         import audit_ledger
 
-        return audit_ledger.connect(self._url, role=role.value, home=self.home, name=self.name)
+        return audit_ledger.connect(
+            self.url_given, role=role.value, home=self.home, name=self.name, when_away="strict"
+        )
 
     def connection_url(self, role: Role | None) -> str:
         """The URL of the ledger for a role; the embedded server is started where necessary.
@@ -84,7 +87,7 @@ class Place:
         """
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-        from audit_ledger.ledger import prepare
+        from audit_ledger.reaching import prepare
         from audit_ledger.store.server import SUPERUSER
 
         settings = self.settings()

@@ -30,6 +30,7 @@ from audit_ledger.cli.place import asking
 if TYPE_CHECKING:
     from audit_ledger.reading.interface import Reading
     from audit_ledger.reading.query import Query
+    from audit_ledger.reading.runs import Runs
 
 
 def _travel(ctx: typer.Context, as_of: str | None) -> str | None:
@@ -88,6 +89,10 @@ def runs(
     status: Annotated[Status | None, typer.Option(help="Only in this state.")] = None,
     since: Annotated[str | None, typer.Option(help=f"Only started since. {SINCE}")] = None,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=1_000_000)] = 20,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Go on: show what begins, ends and comes on, until Ctrl-C."),
+    ] = False,
     as_json: Json = False,
     form: Form = Format.table,
     as_of: AsOf = None,
@@ -95,29 +100,43 @@ def runs(
 ) -> None:
     """List the runs, newest first.
 
+    With --follow a table that changes; where there is no terminal a line a change, or with --json an object.
+
     Example: audit-ledger runs --task data_fetch:congress_daily --status failed --since 7d
     """
     from audit_ledger.reading.runs import as_dict
 
-    with asking(ctx) as ledger:
-        query = ledger.runs.limit(limit)
+    def narrowed(query: Runs) -> Runs:
         if task is not None:
             query = query.for_task(task)
         if source is not None:
             query = query.for_source(source)
         if status is not None:
             query = query.with_status(status.value)
-        if since is not None:
-            query = query.started_since(since)
+        return query if since is None else query.started_since(since)
+
+    if follow:
+        if ctx.obj.as_of is not None or form is not Format.table:
+            raise typer.BadParameter("--follow is about now: it goes with neither --as-of nor --format")
+        from audit_ledger.cli.following import follow_runs
+
+        with ctx.obj.connect() as now:
+            follow_runs(now, narrowed(now.runs.limit(limit)), as_json=as_json)
+        return
+    with asking(ctx) as ledger:
+        query = narrowed(ledger.runs.limit(limit))
         if form is not Format.table:
             export(ledger, query, form)
             return
-        rows = [as_dict(run) for run in query]
+        rows = [{**as_dict(run), "recorded_after_seconds": run.recorded_after_seconds} for run in query]
     if as_json:
         print_json(rows)
     elif rows:
         parts = ("records_created", "records_updated", "records_skipped")
         print_table([{**row, "records": "/".join(str(row[part]) for part in parts)} for row in rows], RUNS)
+        for row in rows:
+            if (delay := late(row["recorded_after_seconds"])) is not None:
+                typer.echo(f"run {row['run_id'].hex[:8]} was {delay}")
     else:
         warn("no runs" if (task, source, status, since) == (None,) * 4 else "no such runs")
 
@@ -143,6 +162,7 @@ def show(
         print_json(
             {
                 **as_dict(details.run),
+                "recorded_after_seconds": details.run.recorded_after_seconds,
                 "started": details.started,
                 "recorded": details.recorded,
                 "records": records,
@@ -176,6 +196,7 @@ def show(
             ("software", started.get("software_version")),
             ("recorded by", started.get("recorded_by")),
             ("recorded at", run.created_at),
+            ("delay", late(run.recorded_after_seconds)),
             ("position", run.id),
             ("calls", _calls(calls)),
         ]
@@ -191,6 +212,16 @@ def show(
         typer.echo()
         print_pairs([("error", run.error_message), ("class", error.get("class"))])
         print_pairs([("  at", frame) for frame in error.get("backtrace") or ()])
+
+
+def late(seconds: float) -> str | None:
+    """That something was recorded long after it happened, such as "recorded 2 h 5 min after it happened"."""
+    minutes = int(seconds // 60)
+    if not minutes:
+        return None
+    days, hours = divmod(minutes // 60, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes % 60, "min")]
+    return f"recorded {' '.join(f'{n} {unit}' for n, unit in parts if n)} after it happened"
 
 
 def export(ledger: Reading, query: Query[Any], form: Format, columns: Sequence[str] = ()) -> None:
@@ -321,10 +352,11 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     Example: audit-ledger status
     """
     with ctx.obj.connect() as ledger:
-        found = ledger.status()
+        found, spooled = ledger.status(), ledger.spool.status()
     if as_json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "spool": asdict(spooled)})
         return
+    waiting = f"{count(spooled.events, 'event')} in {spooled.path}: audit-ledger spool status"
     print_pairs(
         [
             ("ledger", found.ledger_id),
@@ -334,6 +366,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
             ("head", f"position {found.position}"),
             ("recorded", found.recorded_at),
             ("set aside", count(found.set_aside, "event") if found.set_aside else "none"),
+            ("spooled", waiting if spooled.events else "none"),
         ]
     )
     typer.echo()

@@ -133,7 +133,7 @@ def projections_rebuild(
 
 
 @contextmanager
-def progress() -> Iterator[Tell]:
+def progress(doing: str = "folding") -> Iterator[Tell]:
     """A bar on stderr with rate and time left; none where that is no terminal."""
     from audit_ledger.store.copies import silent
 
@@ -151,7 +151,7 @@ def progress() -> Iterator[Tell]:
             return Text(f"{task.speed:,.0f} events/s" if task.speed else "")
 
     with Progress(
-        TextColumn("folding"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
         Rate(),
@@ -159,7 +159,7 @@ def progress() -> Iterator[Tell]:
         console=Console(stderr=True),
         transient=True,
     ) as bar:
-        folding = bar.add_task("folding", total=None)
+        folding = bar.add_task(doing, total=None)
 
         def tell(position: int, upto: int) -> None:
             if bar.tasks[0].total is None:  # it may go on where it was interrupted: the rate begins here

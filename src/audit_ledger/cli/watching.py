@@ -69,6 +69,10 @@ class LogFormat(StrEnum):
 
 def watch(
     ctx: typer.Context,
+    verify_at: Annotated[
+        str | None,
+        typer.Option(help="When to replay and compare, as verify --live: a cron expression, in UTC."),
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(metavar="[HOST:]PORT", help="Serve metrics for Prometheus there; HOST: 127.0.0.1."),
@@ -81,7 +85,7 @@ def watch(
 
     For a service manager. Several may watch one ledger: one is at work, the others wait for its end.
 
-    Examples: audit-ledger watch; audit-ledger watch --metrics 0.0.0.0:9464
+    Examples: audit-ledger watch --verify-at "0 3 * * sun"; audit-ledger watch --metrics 0.0.0.0:9464
     """
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,7 +94,7 @@ def watch(
 
     logs.configure(log_format.value if log_format else ctx.obj.settings().log_format)
     with ctx.obj.connect() as ledger:
-        ledger.watch(stopped, metrics=metrics)
+        ledger.watch(stopped, verify_at=verify_at, metrics=metrics)
 
 
 def alerts(

@@ -101,8 +101,12 @@ def _zone_name(name: str) -> str:
     return name
 
 
-def _schedule(expression: str) -> str:
-    """The expression, where it is one of five fields and its time ever comes."""
+def schedule(expression: str) -> str:
+    """The expression, where it is one of five fields and its time ever comes.
+
+    Raises:
+        Unfit: it is none.
+    """
     if expression.lstrip().startswith("@"):
         raise Unfit(f'five fields, e.g. "{EXAMPLE}"', "write @daily as 0 0 * * *")
     if (fields := len(expression.split())) != 5:
@@ -165,7 +169,7 @@ def _listed(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 Zone = Annotated[StrictStr, AfterValidator(_zone_name)]
-Schedule = Annotated[StrictStr, AfterValidator(_schedule)]
+Schedule = Annotated[StrictStr, AfterValidator(schedule)]
 QuietHours = Annotated[Quiet, BeforeValidator(_quiet)]
 Listed = BeforeValidator(_listed)
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]

@@ -5,18 +5,25 @@ A check that cannot be made, since one before it failed, is left out.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from audit_ledger.errors import LedgerError, NotInitialised, SchemaMismatch, ServerError, WrongRole
+from audit_ledger.errors import (
+    LedgerError,
+    NotInitialised,
+    SchemaMismatch,
+    ServerError,
+    SpoolError,
+    WrongRole,
+)
 from audit_ledger.reading.status import Status, status
 from audit_ledger.settings import Settings
 from audit_ledger.store import migrations, projections
 from audit_ledger.store.database import Database, configure, connect, translated
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+from audit_ledger.store.spool import Spool
 from audit_ledger.store.sql import schema_files
 from audit_ledger.version import VERSION
 
@@ -61,7 +68,7 @@ def examine(settings: Settings) -> list[Check]:
     An embedded server that is stopped is started, since any script would; one that was never made
     is not made. Where the role may, the read models are brought up to date first.
     """
-    return [*_database(settings), _resend_files(settings.home)]
+    return [*_database(settings), _spool(settings)]
 
 
 def _database(settings: Settings) -> Iterator[Check]:
@@ -265,21 +272,29 @@ def _erasures(database: Database) -> Check:
     )
 
 
-def _resend_files(home: Path) -> Check:
-    folder = home.expanduser() / "resend"
+def _spool(settings: Settings) -> Check:
+    """That nothing waits on this machine for the database, and nothing was refused, or damaged."""
+    spool = Spool.of(settings)
     try:
-        files = sorted(file for file in folder.iterdir() if file.suffix == ".jsonl")
-    except FileNotFoundError:
-        files = []
-    except OSError as error:
-        return Check(
-            "resend files", ok=False, detail=str(error), remedy="run this as the owner of that folder"
-        )
-    if not files:
-        return Check("resend files", ok=True, detail="none waiting")
-    return Check(
-        "resend files",
-        ok=False,
-        detail=f"{len(files)} waiting in {folder}",
-        remedy=f"audit-ledger resend {' '.join(map(str, files))}",
-    )
+        found = spool.status()
+    except SpoolError as error:
+        return Check("spool", ok=False, detail=_found(error), remedy=error.remedy)
+    finally:
+        spool.close()
+    held = sum(stream.events for stream in found.set_aside)
+    lines, remedies = [], []
+    if found.events > held:
+        lines.append(f"{found.events - held:,} events wait in {found.path}")
+        remedies.append("audit-ledger spool forward")
+    if held:
+        lines.append(f"{held:,} events in {found.path} were refused: {found.set_aside[0].set_aside}")
+        remedies.append("see `audit-ledger spool status`; then audit-ledger spool forward --again")
+    if found.damaged:
+        lines.append(f"what could not be read was moved aside: {', '.join(map(str, found.damaged))}")
+        remedies.append("get out what is readable: sqlite3 FILE .recover; then move the file away")
+    if found.others:
+        lines.append(f"spools of other ledgers are not empty: {', '.join(map(str, found.others))}")
+        remedies.append("forward them, connected to those: audit-ledger --url URL spool forward")
+    if not lines:
+        return Check("spool", ok=True, detail="nothing waits")
+    return Check("spool", ok=False, detail="; ".join(lines), remedy="; ".join(remedies))

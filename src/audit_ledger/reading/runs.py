@@ -49,6 +49,18 @@ class RunRow:
         return None if ended is None else (ended - self.started_at).total_seconds()
 
     @property
+    def recorded_after_seconds(self) -> float:
+        """How long after it happened its start was recorded, or its end, whichever took longer.
+
+        By two clocks, the script's and the database's. Much more than a second is what was spooled.
+        """
+        delay = self.created_at - self.started_at
+        ended = self.completed_at or self.failed_at
+        if ended is not None:
+            delay = max(delay, self.updated_at - ended)
+        return max(0.0, delay.total_seconds())
+
+    @property
     def records(self) -> "RunRecords":
         """The records that it touched."""
         return RunRecords(self.database).where("data_ingestion_run_id = {run}", run=self.id)

@@ -6,7 +6,7 @@ from typing import Any
 from audit_ledger.errors import InvalidValue
 from audit_ledger.events import ApiCallMade
 from audit_ledger.recording.messages import Dropped, Messages
-from audit_ledger.recording.resend import Pending
+from audit_ledger.store.pending import Pending
 
 
 def told(

@@ -1,21 +1,23 @@
-"""How a run begins: who started it, where, and by which software."""
+"""How a run begins, or is joined: who does it, where, and by which software."""
 
 import getpass
 import socket
-from typing import Any
+from typing import Any, TypeVar
 
-from audit_ledger.events import RunStarted, storable
+from audit_ledger.events import RunJoined, RunStarted, storable
 from audit_ledger.settings import Settings
 from audit_ledger.version import VERSION
 
+Beginning = TypeVar("Beginning", RunStarted, RunJoined)
 
-def beginning(settings: Settings, **fields: Any) -> RunStarted:
-    """The first event of a run; what it does not name is found out.
+
+def beginning(kind: type[Beginning], settings: Settings, **fields: Any) -> Beginning:
+    """The first event of a stream of that kind; what it does not name is found out.
 
     Raises:
         InvalidValue: a field cannot be recorded; the error names it.
     """
-    return RunStarted.of(
+    return kind.of(
         actor=settings.actor or _user(),
         code_version=settings.code_version,
         host=socket.gethostname() or None,

@@ -13,8 +13,8 @@ from audit_ledger.events import Operation, RecordIngested, RecordWithdrawn
 from audit_ledger.recording import content as contents
 from audit_ledger.recording.comparison import Comparison
 from audit_ledger.recording.outbox import Outbox
-from audit_ledger.recording.resend import Pending
 from audit_ledger.store.bodies import Body
+from audit_ledger.store.pending import Pending
 
 LOOKUP_RECORDS = 1000
 LOOKUP_BYTES = 4 << 20
@@ -36,7 +36,7 @@ class Ingesting(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """Wait until everything said so far is durable (or, the database being lost, in a file)."""
+        """Wait until everything said so far is durable (or, the database being away, in the spool)."""
 
     @abstractmethod
     def _check_open(self) -> None:
@@ -159,7 +159,8 @@ class Ingesting(ABC):
             RunEnded: the run is over.
         """
         self.flush()
-        known = self._comparison.there(record_type, self._outbox.position)
+        away = self._outbox.failure is not None
+        known = None if away else self._comparison.there(record_type, self._outbox.position)
         result: dict[str, Operation | Literal["withdrawn"] | None] = {}
         result.update(self.ingest_many(record_type, records))
         if known and not result and not allow_empty:

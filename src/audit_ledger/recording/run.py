@@ -4,7 +4,8 @@ Events go through an outbox (see there); the first is durable before the block's
 last before the block returns. All times of a run are its start by the wall clock plus what a monotonic
 clock has counted since, so that its durations hold when somebody sets the clock.
 
-Threads may share a run. A forked child may not: one process writes a stream.
+Threads may share a run. A forked child may not: one process writes a stream. A process that is invited joins
+the run of another one (see joining): it writes a stream of its own, and the run ends elsewhere.
 """
 
 import logging
@@ -12,31 +13,30 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from audit_ledger.errors import LedgerError, RunEnded
-from audit_ledger.events import (
-    RunCompleted,
-    RunFailed,
-)
+from audit_ledger.events import RunCompleted, RunFailed, RunJoined, RunLeft, RunStarted
 from audit_ledger.recording import content as contents
 from audit_ledger.recording import telemetry
 from audit_ledger.recording.api_call import told
 from audit_ledger.recording.beginning import beginning
 from audit_ledger.recording.capture.call import CallLog
-from audit_ledger.recording.capture.instrument import acquire
 from audit_ledger.recording.comparison import Comparison
 from audit_ledger.recording.counting import Counts, counted
 from audit_ledger.recording.failure import describe, plain
+from audit_ledger.recording.forwarding import BackgroundForwarding
 from audit_ledger.recording.ingesting import Ingesting
+from audit_ledger.recording.joining import Invitation, Report
 from audit_ledger.recording.messages import Messages
 from audit_ledger.recording.outbox import Outbox
-from audit_ledger.recording.resend import Pending, ResendFile
+from audit_ledger.recording.progress import Progressing
+from audit_ledger.recording.spooling import Spooling
 from audit_ledger.settings import Settings
+from audit_ledger.store.pending import Pending
 from audit_ledger.store.recorder import LedgerRecorder
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("audit_ledger")
 
 
-class Run(Ingesting):
+class Run(Ingesting, Progressing):
     """One execution of a fetch script. `ledger.run(...)` makes it; its methods record what happens.
 
     Attributes:
-        id: The run's UUID, which is also its event stream.
+        id: The run's UUID, which is also its event stream, unless it was joined.
         task: What runs.
         source: Where the data comes from.
         parameters: What it runs with, without secrets.
@@ -62,16 +62,22 @@ class Run(Ingesting):
         self,
         recorder: LedgerRecorder,
         settings: Settings,
-        ledger_id: UUID,
+        spooling: Spooling,
         messages: Messages,
         *,
+        away: LedgerError | None = None,
+        forwarding: BackgroundForwarding | None = None,
         task: str,
         source: str,
         scheduled_for: datetime | None = None,
         parameters: Mapping[str, Any] | None = None,
         capture: bool = False,
+        run_id: UUID | None = None,
+        joins: Invitation | None = None,
     ) -> None:
-        self.id = uuid4()
+        self._joins = joins
+        stream_id = run_id or uuid4()
+        self.id = stream_id if joins is None else joins.run_id
         self.task = task
         self.source = source
         self.started_at = datetime.now(UTC)
@@ -87,27 +93,34 @@ class Run(Ingesting):
         self._dates: dict[str, date] = {}
         self._comparison = Comparison(recorder.datastore)
         self._messages = messages
-        started = beginning(
-            settings,
-            occurred_at=self.started_at,
-            parameters=contents.parameters(parameters, messages.redactor),
-            process_id=self._process_id,
-            scheduled_for=scheduled_for,
-            source=source,
-            task=task,
+        what = {
+            "occurred_at": self.started_at,
+            "parameters": contents.parameters(parameters, messages.redactor),
+            "process_id": self._process_id,
+            "source": source,
+            "task": task,
+        }
+        started = (
+            beginning(RunStarted, settings, scheduled_for=scheduled_for, **what)
+            if joins is None
+            else beginning(RunJoined, settings, run_id=self.id, **what)
         )
         self.parameters = started.parameters
         self._outbox = Outbox(
             recorder,
-            self.id,
+            stream_id,
             settings.buffer_events,
             settings.buffer_bytes,
-            lambda: ResendFile(resend_path(settings.home, self.id), ledger_id),
+            spooling,
+            beat=self._beat,
+            beat_after=settings.heartbeat,
+            run_id=None if joins is None else self.id,
         )
         self.calls = CallLog(self, settings.max_body_bytes, self._outbox, self._messages, wanted=capture)
-        self._release = acquire() if capture else None
-        self._outbox.start(Pending(started))
-        self.telemetry = telemetry.begin(self) if settings.otel else None
+        self._release = _acquire() if capture else None
+        self._forwarding = forwarding
+        self._outbox.start(Pending(started), away)
+        self.telemetry = telemetry.begin(self) if settings.otel and joins is None else None
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.task}>"
@@ -116,7 +129,8 @@ class Run(Ingesting):
     def result(self) -> Counts:
         """What the run brought: as declared, else as counted.
 
-        By the ledger, that is, or where the read models could not follow in time by the run itself.
+        By the ledger, that is, or by the run itself where it is spooled, or the read models could not follow
+        in time.
 
         Raises:
             LedgerError: the run has not ended.
@@ -188,7 +202,7 @@ class Run(Ingesting):
 
         self._check_open()
         if self._release is None:
-            self._release = acquire()
+            self._release = _acquire()
         return CapturingSession(self.calls.of_a_session())
 
     def counts(
@@ -224,31 +238,49 @@ class Run(Ingesting):
         self._dates = {name: day for name, day in dates.items() if day is not None}
 
     def flush(self) -> None:
-        """Wait until everything said so far is durable (or, the database being lost, in a file)."""
+        """Wait until everything said so far is durable (or, the database being away, in the spool)."""
         self._check_open()
         self._outbox.flush()
 
     def complete(self) -> None:
-        """End the run as completed; the `with` block does it.
+        """End the run as completed; the `with` block does it. Of a run that was joined, end the part in it.
 
         Raises:
-            RecordingError: the end, or something before it, could not be sent; names the file.
+            RecordingError: the end, or something before it, could not be sent; names the spool.
             RunEnded: the run is over already.
         """
         self._check_open()
+        if self._joins is not None:
+            self._leave({})
+            return
         counts = self._end(RunCompleted.of(**self._reached()))
         said = "✅ %s completed: %d new, %d updated"
         log.info(said, plain(self.task), counts.created, counts.updated, extra=self.named)
 
     def fail(self, error: BaseException | str) -> None:
-        """End the run as failed; the `with` block does it for an exception.
+        """End the run as failed; the `with` block does it for an exception. As with `complete`.
 
         Raises:
-            RecordingError: the end, or something before it, could not be sent; names the file.
+            RecordingError: the end, or something before it, could not be sent; names the spool.
             RunEnded: the run is over already.
         """
+        self.fail_as(describe(error, self._messages.redactor))
+
+    def fail_as(self, failure: Mapping[str, Any]) -> None:
+        """End the run as failed, where the caller knows how: no secrets are cut out here.
+
+        Args:
+            failure: Fields of RunFailed: message and error_class at the least.
+
+        Raises:
+            InvalidValue: a field cannot be recorded; the run goes on.
+            RecordingError, RunEnded: as with `fail`.
+        """
         self._check_open()
-        event = RunFailed.of(**self._reached(), **describe(error, self._messages.redactor))
+        if self._joins is not None:
+            self._leave(failure)
+            return
+        event = RunFailed.of(**self._reached(), **failure)
         log.error("❌ %s failed: %s", plain(self.task), plain(event.message), extra=self.named)
         self._end(event)
 
@@ -278,7 +310,32 @@ class Run(Ingesting):
         milliseconds = (now - self.started_at) // timedelta(milliseconds=1)
         return {"occurred_at": now, "duration_ms": milliseconds, **self._declared, **self._dates}
 
-    def _end(self, event: RunCompleted | RunFailed) -> Counts:
+    def _leave(self, failure: Mapping[str, Any]) -> None:
+        """End this process's part in the run, and leave word for whoever ends it."""
+        reached = self._reached()
+        told = {name: failure[name] for name in ("error_class", "message") if name in failure}
+        event = RunLeft.of(
+            occurred_at=reached["occurred_at"], duration_ms=reached["duration_ms"], run_id=self.id, **told
+        )
+        if self._joins is not None and self._joins.folder is not None:
+            report = Report(self.now, self._declared, self._touched, self._dates, dict(failure))
+            try:
+                report.write(self._joins.folder)
+            except OSError as error:
+                log.warning(
+                    "what %s declared does not reach the end of its run: %s",
+                    plain(self.task),
+                    error,
+                    extra=self.named,
+                )
+        self._end(event)
+
+    @property
+    def _touched(self) -> dict[str, int]:
+        return {"fetched": sum(self._tally.values()), **self._tally}
+
+    def _end(self, event: RunCompleted | RunFailed | RunLeft) -> Counts:
+        self._end_progress()
         self.calls.close()
         self._ended = True
         if self._release is not None:
@@ -289,14 +346,23 @@ class Run(Ingesting):
             if self.telemetry is not None:
                 self.telemetry.end(event, None)
             raise failure
-        self._result = counted(
-            self._recorder.datastore, self.id, self._outbox.position, self._settings.projection_timeout
-        ) or Counts(**{"fetched": sum(self._tally.values()), **self._tally, **self._declared})
+        if self._forwarding is not None:
+            self._forwarding.finish(self._settings.projection_timeout)
+        told = None
+        if (
+            self._outbox.failure is None and self._joins is None
+        ):  # of a run that goes on nothing is counted yet
+            told = counted(
+                self._recorder.datastore, self.id, self._outbox.position, self._settings.projection_timeout
+            )
+        self._result = told or Counts(**{**self._touched, **self._declared})
         if self.telemetry is not None:
             self.telemetry.end(event, self._result)
         return self._result
 
 
-def resend_path(home: Path, run_id: UUID) -> Path:
-    """Where the unsent events of a run are kept."""
-    return home / "resend" / f"{run_id}.jsonl"
+def _acquire() -> Callable[[], None]:
+    """Wrap the HTTP clients; only runs that capture pay for what that takes."""
+    from audit_ledger.recording.capture.instrument import acquire
+
+    return acquire()

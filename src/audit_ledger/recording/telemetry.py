@@ -2,7 +2,8 @@
 
 The span is the current one while the script is inside of the run, so that what other instrumentations see,
 such as HTTP calls, lies beneath it; the run's own parent is whatever was current when it began. Calls are not
-told from here: the instrumentation of an HTTP client does that, and would do it twice.
+told from here: the instrumentation of an HTTP client does that, and would do it twice. A process that joins
+the run of another one tells nothing: the run is told where it began.
 
 Only the API of OpenTelemetry is used, and only here. Without it, or without the setting, nothing happens and
 nothing is imported. What goes wrong in it never reaches the script.
@@ -20,7 +21,7 @@ from audit_ledger.version import VERSION
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from audit_ledger.events import RunCompleted, RunFailed
+    from audit_ledger.events import RunCompleted, RunFailed, RunLeft
     from audit_ledger.recording.counting import Counts
     from audit_ledger.recording.run import Run
 
@@ -68,7 +69,7 @@ class Telemetry:
 
         return leave
 
-    def end(self, event: RunCompleted | RunFailed, counts: Counts | None) -> None:
+    def end(self, event: RunCompleted | RunFailed | RunLeft, counts: Counts | None) -> None:
         """Tell how the run ended.
 
         Args:
@@ -80,7 +81,7 @@ class Telemetry:
         except Exception as error:  # noqa: BLE001 - foreign code; the run has ended all the same
             _broken(self._run, error)
 
-    def _end(self, event: RunCompleted | RunFailed, counts: Counts | None) -> None:
+    def _end(self, event: RunCompleted | RunFailed | RunLeft, counts: Counts | None) -> None:
         from opentelemetry import metrics, trace
 
         message = getattr(event, "message", None)

@@ -13,17 +13,18 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import psycopg
 from eventsourcing import persistence, postgres
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import resolve_topic
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from audit_ledger.errors import ConfigurationError
+from audit_ledger.errors import AppendRefused, ConfigurationError, LedgerError, VersionConflict
 from audit_ledger.events import Event
 from audit_ledger.settings import load
 from audit_ledger.store import packing
-from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import Database, questioned, translated
 from audit_ledger.store.packing import Storable
 
 FEW = 20
@@ -132,6 +133,42 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         with translated(self.datastore):
             return self._attempt(append, rows, again=again) + len(rows) - 1
 
+    def deliver(self, make: Callable[[Connection[DictRow]], Sequence[Row]]) -> None:
+        """Append the events that `make` returns, of any streams, all or none; pass over those that are there.
+
+        There already is what has the same stream, version, type and bytes. What `make` does first is in the
+        same transaction; it may be called again.
+
+        Raises:
+            VersionConflict: other events are in the place of some.
+            AppendRefused, InvalidValue: the database refuses one of them, and always will.
+            LedgerBusy, WrongRole, Unreachable, LedgerError: not now.
+        """
+
+        def append(*, looking: bool) -> None:
+            with self.datastore.get_connection() as conn, conn.transaction():
+                rows = make(conn)
+                rows = missing(conn, rows) if looking else rows
+                if rows:
+                    append_rows(conn, rows)
+
+        try:
+            with questioned(self.datastore):
+                for attempt in self.datastore.attempts():
+                    with attempt:
+                        try:
+                            append(looking=False)
+                        except persistence.IntegrityError:
+                            append(looking=True)
+        except persistence.IntegrityError as error:
+            raise AppendRefused("the database refused the events", actual=str(error).strip()) from error
+        except (persistence.PersistenceError, psycopg.Error) as error:
+            raise LedgerError(
+                "the database cannot take events now",
+                actual=str(error).strip(),
+                remedy="see the log of the database server",
+            ) from error
+
     def _insert(self, events: Sequence[Storable], *, again: bool) -> int:
         """Append a batch, trying again where the connection is lost; returns the first position."""
 
@@ -204,6 +241,31 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
             if len(rows) < PAGE:
                 return
             after = rows[-1][by]
+
+
+def missing(conn: Connection[DictRow], rows: Sequence[Row]) -> list[Row]:
+    """Those rows that are not there, byte for byte.
+
+    Raises:
+        VersionConflict: something else is in the place of one.
+    """
+    found = conn.execute(
+        "SELECT g.n, e.type, e.state"
+        "  FROM unnest(%b::uuid[], %b::bigint[]) WITH ORDINALITY AS g(stream_id, version, n)"
+        "  JOIN events e USING (stream_id, version)",
+        [[row.originator_id for row in rows], [row.originator_version for row in rows]],
+    ).fetchall()
+    for there in found:
+        row = rows[there["n"] - 1]
+        if (there["type"], bytes(there["state"])) != (row.topic, row.state):
+            raise VersionConflict(
+                f"the ledger has another event at version {row.originator_version} of {row.originator_id}",
+                expected=f"{row.topic}, {len(row.state)} bytes",
+                actual=f"{there['type']}, {len(there['state'])} bytes",
+                remedy="one process writes a stream: find out who wrote it there",
+            )
+    present = {there["n"] - 1 for there in found}
+    return [row for number, row in enumerate(rows) if number not in present]
 
 
 def append_few(conn: Connection[DictRow], events: Sequence[Storable]) -> int:

@@ -2,8 +2,9 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import zip_longest
 from uuid import UUID
 
@@ -134,19 +135,16 @@ class History:
     skips: tuple[datetime, ...] = ()
     incidents: frozenset[UUID] = frozenset()
     watched_since: datetime | None = None
-    _due: list[Due] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def judged(self) -> Iterator[RunSeen]:
         """The runs to judge, oldest first."""
         return (run for run in self.runs if run.position in self.fresh)
 
-    @property
+    @cached_property
     def due(self) -> list[Due]:
         """The slots until now, and the run that answered each."""
-        if not self._due:
-            self._due.extend(_matched(self))
-        return self._due
+        return list(_matched(self))
 
 
 def _matched(history: History) -> Iterator[Due]:

@@ -100,6 +100,7 @@ METRICS = (
     _counter(
         "alert_deliveries_total", "Attempts to tell a channel, delivered or failed.", "channel", "status"
     ),
+    _gauge("spooled_events", "Events that wait on this host for the database, those set aside included."),
     _gauge("watcher_at_work", "Whether a watcher of the ledger is at work, here or elsewhere."),
     _gauge("watcher_here", "Whether that is the watcher of this process; 0 while it waits for its turn."),
     _gauge(

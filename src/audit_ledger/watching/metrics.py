@@ -24,6 +24,7 @@ from psycopg.rows import dict_row
 
 from audit_ledger.errors import ConfigurationError, LedgerError
 from audit_ledger.store.database import Database, configure, conninfo
+from audit_ledger.store.spool import Spool
 from audit_ledger.version import VERSION
 from audit_ledger.watching.metric_families import METRICS
 from audit_ledger.watching.service import lock_name
@@ -48,6 +49,7 @@ class LedgerCollector(Collector):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._spool = Spool.of(database.settings)
         self._tally = Tally(lock_name(database.name))
         self._conn: psycopg.Connection[dict[str, Any]] | None = None
         self._lock = threading.Lock()
@@ -68,19 +70,21 @@ class LedgerCollector(Collector):
         return [metric.family() for metric in METRICS]
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics as they are now; where the ledger cannot be read, only that it cannot."""
+        """All metrics as they are now; where the ledger cannot be read, that it cannot, and what waits."""
         families = {metric.name: metric.family() for metric in METRICS}
         with self._lock:
             up = self._read()
             if up:
                 self._fill(families)
+            self._spooled(families["spooled_events"])
         families["up"].add_metric([], float(up))
-        yield from families.values() if up else [families["up"]]
+        yield from families.values() if up else [families["up"], families["spooled_events"]]
 
     def close(self) -> None:
         """Close its connection."""
         with self._lock:
             self._disconnect()
+            self._spool.close()
 
     def _read(self) -> bool:
         self._began = time.perf_counter()
@@ -94,6 +98,13 @@ class LedgerCollector(Collector):
         else:
             self._up = True
         return self._up
+
+    def _spooled(self, family: Any) -> None:
+        """Put what waits for the database into its family, whether or not the database is away."""
+        try:
+            family.add_metric([], self._spool.status().events)
+        except LedgerError as error:
+            log.warning("⚠️ the spool cannot be read: %s", "; ".join(str(error).split("\n")))
 
     def _connected(self) -> psycopg.Connection[dict[str, Any]]:
         if self._conn is None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from audit_ledger.store.database import Database, configure, connect
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.watching import channels
 from audit_ledger.watching.outbox import Attempt
+from audit_ledger.watching.verification import Verification, verdict
 from audit_ledger.watching.watcher import Send, Watcher
 
 log = logging.getLogger("audit_ledger")
@@ -59,6 +61,7 @@ def watch(
     stopped: threading.Event,
     plan_file: Path | None = None,
     send: Send = tell,
+    verify_at: str | None = None,
     ready: Callable[[Watcher], None] = lambda _: None,
     ended: Callable[[], None] = lambda: None,
 ) -> None:
@@ -71,12 +74,14 @@ def watch(
         plan_file: ledger.toml; by default that of the settings. It is read again when it changes; where it
             cannot be used, that is said, and the last one that could holds on.
         send: How channels are told.
+        verify_at: When to verify the read models: a cron expression, in UTC; never by default.
         ready: Is told of each watcher that has taken over.
         ended: Is told when that one is no longer at work.
 
     Raises:
-        ConfigurationError: ledger.toml cannot be used.
+        ConfigurationError: ledger.toml, or that schedule, cannot be used.
     """
+    verification = None if verify_at is None else Verification(partial(verdict, database), verify_at)
     source = _PlanSource(plan_file)
     pause = 0.5
     while not stopped.is_set():
@@ -86,7 +91,7 @@ def watch(
                     return
                 pause = 0.5
                 try:
-                    _at_work(conn, database, source, send, stopped, ready)
+                    _at_work(conn, database, source, send, stopped, ready, verification)
                 finally:
                     ended()
         except (LedgerError, psycopg.Error) as error:
@@ -126,6 +131,7 @@ def _at_work(
     send: Send,
     stopped: threading.Event,
     ready: Callable[[Watcher], None],
+    verification: Verification | None,
 ) -> None:
     def clock() -> datetime:
         """The clock that recorded_at goes by; it does not go back behind the last event."""
@@ -133,7 +139,7 @@ def _at_work(
         assert row is not None  # the head is one row
         return row["now"].astimezone(UTC)  # type: ignore[no-any-return]
 
-    watcher = Watcher(database, LedgerRecorder(database), source.plan, send, clock)
+    watcher = Watcher(database, LedgerRecorder(database), source.plan, send, clock, verification=verification)
     try:
         watcher.begin()
         ready(watcher)

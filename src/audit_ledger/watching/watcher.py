@@ -37,6 +37,7 @@ from audit_ledger.watching.monitors import look, next_look
 from audit_ledger.watching.outbox import Alert, Attempt, Outbox
 from audit_ledger.watching.schedule import previous_slot
 from audit_ledger.watching.state import eras_on_record, histories, tasks_on_record
+from audit_ledger.watching.verification import Verification
 
 log = logging.getLogger("audit_ledger")
 
@@ -64,6 +65,7 @@ class Watcher:
         send: How channels are told.
         clock: This moment, by the clock that recorded_at goes by.
         pauses: Seconds, by a clock that nobody sets.
+        verification: Verifies now and then; None: never.
         position: Everything up to here has been looked at.
         looked_at: When it last did; None: not yet.
     """
@@ -74,6 +76,7 @@ class Watcher:
     send: Send
     clock: Callable[[], datetime]
     pauses: Callable[[], float] = time.monotonic
+    verification: Verification | None = None
     position: int = 0
     looked_at: datetime | None = None
     _stream: UUID = field(default_factory=uuid4)
@@ -156,6 +159,7 @@ class Watcher:
         if due:
             self._look(due, now, head)
         self._lag(head, now)
+        self._verify(now)
         self.position = head
         self.looked_at = now
         if self._said_at is None or now - self._said_at >= EVERY:
@@ -248,6 +252,24 @@ class Watcher:
             self._append(self._incidents.begin(found, self.plan, now))
         elif open_one is not None and not behind:
             self._append([self._incidents.resolve(open_one, "they have caught up", now)])
+
+    def _verify(self, now: datetime) -> None:
+        """Verify where it is time; where that failed, an incident begins or goes on, else it is over."""
+        came = self.verification and self.verification.step(now, self._threads)
+        if not came:
+            return
+        if came.wrong is not None:
+            found = Finding(
+                "verification_failed", f"verification_failed {now:%Y-%m-%dT%H:%M:%SZ}", came.wrong
+            )
+            self._append(self._incidents.begin(found, self.plan, now))
+            return
+        log.info("✅ verified: the read models are as a replay has them, at position %d", came.position)
+        for incident in self._incidents:
+            if incident.kind == "verification_failed":
+                self._append(
+                    [self._incidents.resolve(incident, "a later verification found no difference", now)]
+                )
 
     # Telling
 

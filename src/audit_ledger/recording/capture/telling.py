@@ -20,8 +20,8 @@ from audit_ledger.events import MAX_STATE_BYTES, ApiCallMade, Event, storable
 from audit_ledger.recording.capture import rate_limits
 from audit_ledger.recording.capture.copying import decoded
 from audit_ledger.recording.messages import Dropped, Messages
-from audit_ledger.recording.resend import Pending
 from audit_ledger.store.bodies import Body, Unkept
+from audit_ledger.store.pending import Pending
 
 if TYPE_CHECKING:
     from audit_ledger.recording.capture.call import Call

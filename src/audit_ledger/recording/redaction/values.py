@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final
 
 from audit_ledger.recording.redaction.marks import MARK
@@ -85,17 +86,29 @@ def _anchors() -> str:
 
 
 ANCHOR: Final = "|".join([_anchors(), *(sought for sought, _ in _SHAPED)])
-_ANCHORED = re.compile(ANCHOR, re.ASCII)
 _BEFORE = (r"(?<![A-Za-z0-9]{0})", r"(?<=\\[nrt]{0})", r"(?<=%[0-9A-Fa-f][0-9A-Fa-f]{0})")  # a word begins
-_VALUE = re.compile(
-    "|".join(p + f"(?:{'|'.join(_BEFORE)})".replace("{0}", p) + rest for p, rest in _PREFIXED), re.ASCII
-)
-_SHAPE = tuple((re.compile(sought, re.ASCII), re.compile(whole, re.ASCII)) for sought, whole in _SHAPED)
+
+
+@cache
+def _anchored() -> re.Pattern[str]:
+    return re.compile(ANCHOR, re.ASCII)
+
+
+@cache
+def _value() -> re.Pattern[str]:
+    """What is looked for where an anchor is. Compiling it takes a while; many a process never needs it."""
+    whole = (p + f"(?:{'|'.join(_BEFORE)})".replace("{0}", p) + rest for p, rest in _PREFIXED)
+    return re.compile("|".join(whole), re.ASCII)
+
+
+@cache
+def _shapes() -> tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]:
+    return tuple((re.compile(sought, re.ASCII), re.compile(whole, re.ASCII)) for sought, whole in _SHAPED)
 
 
 def has_anchor(text: str) -> bool:
     """Whether the text holds what every secret value holds."""
-    return _ANCHORED.search(text) is not None
+    return _anchored().search(text) is not None
 
 
 def compiled(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
@@ -118,9 +131,9 @@ def compiled(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
 
 def hide(text: str, extra: Sequence[re.Pattern[str]], mark: Callable[[str], str]) -> str:
     """The text with a mark in the place of each secret value."""
-    if _ANCHORED.search(text):
-        text = _VALUE.sub(lambda m: mark(m[0]) if m["no"] is None else m[0], text)
-        for sought, whole in _SHAPE:
+    if _anchored().search(text):
+        text = _value().sub(lambda m: mark(m[0]) if m["no"] is None else m[0], text)
+        for sought, whole in _shapes():
             if sought.search(text):
                 text = whole.sub(lambda m: mark(m[0]), text)
     for pattern in extra:

@@ -1,0 +1,23 @@
+"""Saying that a run did not begin, since another one of its task goes on."""
+
+import socket
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from audit_ledger.events import RunSkipped
+from audit_ledger.store.recorder import LedgerRecorder
+
+
+def skip(recorder: LedgerRecorder, **what: Any) -> None:
+    """Record it, in a stream of its own.
+
+    Args:
+        recorder: The event store.
+        **what: Fields of RunSkipped: task, source, reason and, where known, running and scheduled_for.
+
+    Raises:
+        LedgerError: it could not be recorded.
+    """
+    event = RunSkipped.of(occurred_at=datetime.now(UTC), host=socket.gethostname() or None, **what)
+    recorder.append(uuid4(), 0, [event])

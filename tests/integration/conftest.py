@@ -1,0 +1,63 @@
+"""What these tests share: a server of their own, to stop and to start; a database that is away."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from audit_ledger.store import migrations
+from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server of these tests' own, with a ledger, to stop and to start."""
+    home = Path(tempfile.mkdtemp(prefix="audit-ledger-"))
+    home.chmod(0o711)
+    binaries = os.environ.get("AUDIT_LEDGER_TEST_POSTGRES")
+    server = EmbeddedServer(home, binaries=Path(binaries) if binaries else None)
+    server.ensure_running()
+    with psycopg.connect(server.url(SUPERUSER), autocommit=True) as conn:
+        migrations.init(conn, "ledger")
+    yield server
+    server.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def running(own_server: EmbeddedServer) -> EmbeddedServer:
+    own_server.ensure_running()
+    return own_server
+
+
+class Away:
+    """Lets a database be away, and come back: nobody may connect, and whoever is connected is thrown out."""
+
+    def __init__(self, admin: psycopg.Connection[Any], database: str) -> None:
+        self._dsn, self._database = admin.info.dsn, database
+
+    def begin(self) -> None:
+        with psycopg.connect(self._dsn, dbname="postgres", autocommit=True) as other:
+            other.execute(f"ALTER DATABASE {self._database} ALLOW_CONNECTIONS false")
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = %s AND usename = 'ledger_writer'",
+                [self._database],
+            )
+
+    def end(self) -> None:
+        with psycopg.connect(self._dsn, dbname="postgres", autocommit=True) as other:
+            other.execute(f"ALTER DATABASE {self._database} ALLOW_CONNECTIONS true")
+
+
+@pytest.fixture
+def away(admin: psycopg.Connection[Any], database: str) -> Iterator[Away]:
+    """The database of the test, which can be away."""
+    switch = Away(admin, database)
+    yield switch
+    switch.end()
