@@ -10,6 +10,7 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import requests
 import vcr
@@ -31,14 +32,19 @@ def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
     """The rows of the table about capture."""
     ground.make_ledger(DATABASE)
     with serving() as url, audit_ledger.connect(ground.writer_url(DATABASE)) as ledger:
-        calls = Calls(url, sizes.calls, ledger)
-        plain, ours, theirs, taped = take_turns(
-            sizes.call_rounds, calls.plain, calls.ours, calls.spans, calls.tape
-        )
-        calls.close()
+        with Calls(f"{url}/rows", sizes.calls, ledger) as calls:
+            plain, ours, theirs, taped = take_turns(
+                sizes.call_rounds, calls.plain, calls.ours, calls.spans, calls.tape
+            )
+        with Calls(f"{url}/new", sizes.calls, ledger) as calls:
+            plain_new, ours_new, theirs_new = take_turns(
+                sizes.call_rounds, calls.plain, calls.ours, calls.spans
+            )
     name = "What capture adds to a call of 2 kB, all durable"
     yield added(name, "OpenTelemetry, to memory", plain, ours, theirs, sizes.calls, 1.5)
     yield added(name, "vcrpy", plain, ours, taped, sizes.calls, 1)
+    name = "The same, each answer another"
+    yield added(name, "OpenTelemetry, to memory", plain_new, ours_new, theirs_new, sizes.calls, 1.5)
 
 
 def added(
@@ -77,8 +83,10 @@ class Calls:
         self._provider = TracerProvider()
         self._provider.add_span_processor(SimpleSpanProcessor(self._spans))
 
-    def close(self) -> None:
-        """Close the connection."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._session.close()
 
     def plain(self) -> float:
@@ -118,6 +126,6 @@ class Calls:
     def _call(self) -> None:
         for page in range(self._count):
             answer = self._session.get(
-                f"{self._url}/rows?page={page}", headers={"Authorization": "Bearer a-key-of-the-benchmark"}
+                f"{self._url}?page={page}", headers={"Authorization": "Bearer a-key-of-the-benchmark"}
             )
             assert answer.json()

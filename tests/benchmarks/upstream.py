@@ -1,4 +1,4 @@
-"""The API that the benchmark of capture calls: 2 kB of JSON at /rows, larger bodies at /large/NUMBER."""
+"""The API that the benchmark of capture calls: 2 kB of JSON at /rows, never the same at /new; /large/N is larger."""
 
 import json
 import random
@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 
 from tests.benchmarks.rows import RANGES, TICKERS, trades
 
 ROWS = json.dumps([content for _, content in trades(8)]).encode()
+
+SERIAL = count(10**9)
 
 
 @cache
@@ -56,6 +59,8 @@ class Handler(BaseHTTPRequestHandler):
         """What the path says."""
         _, _, number = self.path.partition("/large/")
         body = large(int(number), int(sys.argv[1])) if number else ROWS
+        if self.path.startswith("/new"):
+            body = ROWS.replace(b'"Line": 0', b'"Line": %d' % next(SERIAL))
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("X-RateLimit-Remaining", "41")

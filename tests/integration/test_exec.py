@@ -460,12 +460,34 @@ def test_what_the_file_says_of_overlap_counts_where_the_command_line_says_nothin
 AWAY = "postgresql://nobody@127.0.0.1:1/none"
 
 
-def test_the_command_runs_while_the_ledger_is_away(execute: Exec) -> None:
+INSIDE = """
+import audit_ledger
+with audit_ledger.connect(when_away="spool") as ledger, ledger.run("inner", "s") as run:
+    run.record("X", 1, "created")
+"""
+
+
+def test_what_runs_while_the_ledger_is_away_is_recorded_once_it_is_back(
+    execute: Exec, ledger: Ledger, url: str, home: Path
+) -> None:
+    """The script inside joins the run, though the ledger does not know of it yet."""
     execute.environment |= {"AUDIT_LEDGER_URL": AWAY, "AUDIT_LEDGER_CONNECT_TIMEOUT": "2"}
-    done = execute("sh", "-c", "echo ran ${AUDIT_LEDGER_RUN-alone}; exit 3")
-    assert (done.returncode, done.stdout) == (3, b"ran alone\n")
-    assert b"NOT RECORDED" in done.stderr
-    assert b"127.0.0.1:1" in done.stderr
+    done = execute(sys.executable, "-c", INSIDE + "print(run.id); raise SystemExit(3)")
+    assert done.returncode == 3
+    assert b"is spooled in" in done.stderr
+    (spool,) = (home / "spool").glob("*.sqlite")
+    forward = [str(SCRIPT), "--url", url, "spool", "forward", "--file", str(spool)]
+    subprocess.run(forward, check=True, capture_output=True, env=execute.environment)
+    (run,) = ledger.runs
+    assert (str(run.run_id), run.status) == (done.stdout.decode().strip(), "failed")
+    assert [touch.run_id for touch in ledger.provenance("X", 1)] == [run.run_id]
+
+
+def test_overlap_cannot_be_seen_while_the_ledger_is_away_and_the_command_runs(execute: Exec) -> None:
+    execute.environment |= {"AUDIT_LEDGER_URL": AWAY, "AUDIT_LEDGER_CONNECT_TIMEOUT": "2"}
+    done = execute("echo", "ran", options=("--overlap", "skip"))
+    assert (done.returncode, done.stdout) == (0, b"ran\n")
+    assert b"cannot be seen" in done.stderr
 
 
 def test_strict_does_not_start_what_could_not_be_recorded(execute: Exec) -> None:
@@ -486,8 +508,8 @@ def test_a_ledger_that_goes_away_meanwhile_does_not_change_the_exit_code(
         admin.execute("REVOKE EXECUTE ON FUNCTION ledger.append FROM ledger_writer")
         _, err = process.communicate(timeout=60)
     assert process.returncode == 3
-    assert b"NOT RECORDED" in err
-    assert list((home / "resend").glob("*.jsonl"))
+    assert b"is spooled in" in err
+    assert list((home / "spool").glob("*.sqlite"))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """The watcher: what it finds is on record once, and told at least once, whatever is killed or away."""
 
+import os
+import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,6 +28,7 @@ from audit_ledger.watching.outbox import Attempt
 from audit_ledger.watching.service import watch
 from audit_ledger.watching.verification import Verification, verdict
 from audit_ledger.watching.watcher import Watcher
+from tests.receivers import Webhook
 from tests.store import InThread, events, recorder_at, until
 from tests.watching import Clock, end, start
 
@@ -584,3 +588,40 @@ def test_the_command_watches_until_it_is_told_to_stop(
     assert process.returncode == 0, said
     assert "one failed: boom" in said
     assert admin.execute("SELECT owner FROM alerts").fetchall() == [("ada",)]
+
+
+def test_a_watcher_that_is_killed_with_9_again_and_again_tells_of_everything_twice_at_most(
+    url: str, ledger: Ledger, home: Path, admin: Admin, webhook: Webhook
+) -> None:
+    (home / "ledger.toml").write_text(
+        f'[watch]\nchannels = ["hook"]\n[channels.hook]\nurl = "json://127.0.0.1:{webhook.server_port}/"\n'
+    )
+    command = [str(Path(sys.executable).with_name("audit-ledger")), "--url", url, "watch"]
+    environment = {**os.environ, "AUDIT_LEDGER_CONFIG": str(home / "ledger.toml")}
+    dice, tasks = random.Random(9), [f"task {number}" for number in range(6)]
+
+    def watch_for(seconds: float, task: str) -> None:
+        """Watch, see a run fail, and be killed after so many seconds from then on."""
+        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+            locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
+            until(lambda: admin.execute(locks).fetchall() != [(0,)])
+            fail(ledger, task)
+            time.sleep(seconds)
+            process.kill()
+
+    for task in tasks:
+        watch_for(dice.uniform(0, 0.8), task)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        titles = [f"❌ {task} failed" for task in tasks]
+        until(lambda: {str(body["title"]) for _, body in webhook.received} >= set(titles), 60)
+        undelivered = (
+            "SELECT count(*) FROM alerts a WHERE NOT EXISTS (SELECT FROM alert_attempts t"
+            " WHERE t.alert_id = a.alert_id AND t.status = 'delivered')"
+        )
+        until(lambda: (ledger.update_read_models(), admin.execute(undelivered).fetchall() == [(0,)])[1])
+        process.terminate()
+    for title in titles:
+        messages = [str(body["message"]) for _, body in webhook.received if body["title"] == title]
+        marked = ["This may be the second time" in message for message in messages]
+        assert marked in ([False], [False, True], [True]), (title, messages)
+    assert sorted(findings(admin)) == sorted(("failed", task) for task in tasks)

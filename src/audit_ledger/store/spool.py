@@ -10,6 +10,8 @@ NAME is the ledger's name; of a ledger by URL a digest of host, port and databas
 one name may be written to from one machine.
 """
 
+from __future__ import annotations
+
 import errno
 import hashlib
 import logging
@@ -21,19 +23,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import psycopg
 from eventsourcing.persistence import PersistenceError
-from filelock import FileLock, Timeout
 from psycopg.conninfo import conninfo_to_dict
 
 from audit_ledger.errors import SpoolBusy, SpoolError, SpoolFull
 from audit_ledger.settings import Settings
 from audit_ledger.store.pending import Batch, Spooled
-from audit_ledger.store.spool_recorder import SpoolDatastore, SpooledStream, SpoolRecorder, make
-from audit_ledger.store.spool_status import SpoolStatus
+
+if TYPE_CHECKING:  # a spool that is empty is not opened, and whoever finds it so has no time for these
+    from filelock import FileLock
+
+    from audit_ledger.store.spool_recorder import SpooledStream, SpoolRecorder
+    from audit_ledger.store.spool_status import SpoolStatus
 
 log = logging.getLogger("audit_ledger")
 
@@ -79,7 +84,7 @@ class Spool:
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, settings: Settings, path: Path | None = None) -> "Spool":
+    def of(cls, settings: Settings, path: Path | None = None) -> Spool:
         """The spool of the ledger that the settings name, or another one."""
         return cls(
             path or spool_path(settings),
@@ -182,6 +187,8 @@ class Spool:
         Raises:
             SpoolError: it cannot be read, or is damaged.
         """
+        from audit_ledger.store.spool_status import SpoolStatus
+
         with self._explained():
             damaged = tuple(sorted(self.path.parent.glob(f"{self.path.name}.damaged-*[0-9]")))
         others = tuple(filter(_holds_events, sorted({*self.path.parent.glob("*.sqlite")} - {self.path})))
@@ -212,11 +219,13 @@ class Spool:
         Raises:
             SpoolBusy: somebody else holds it.
         """
+        from filelock import FileLock
+
         lock = FileLock(self.path.with_suffix(".lock"), timeout=0, mode=0o600)
         try:
             with self._explained():
                 lock.acquire()
-        except Timeout as error:
+        except TimeoutError as error:
             raise SpoolBusy(
                 f"another process forwards {self.path}", remedy="let it finish; `audit-ledger spool status`"
             ) from error
@@ -284,7 +293,7 @@ class Spool:
         try:
             yield
         except (sqlite3.Error, PersistenceError, OSError) as error:
-            if isinstance(error, Timeout):
+            if isinstance(error, TimeoutError):
                 raise
             cause = error.__cause__ if isinstance(error.__cause__, sqlite3.Error) else error
             code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
@@ -307,6 +316,8 @@ class Spool:
 
     def _open(self) -> SpoolRecorder:
         """The tables of the file that is there now: another process may have moved it aside."""
+        from audit_ledger.store.spool_recorder import SpoolDatastore, SpoolRecorder
+
         with self._lock:
             found = self._identity()
             if self._recorder is None or self._opened != found:
@@ -334,6 +345,8 @@ class Spool:
 
     def _make(self) -> None:
         """Make an empty spool, whole or not at all; another process may do so at the same time."""
+        from audit_ledger.store.spool_recorder import make
+
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._changing(), tempfile.TemporaryDirectory(prefix=".new-", dir=self.path.parent) as folder:
             if self.path.exists():
@@ -346,6 +359,8 @@ class Spool:
 
     def _changing(self) -> FileLock:
         """The lock of whoever makes the file or moves it aside."""
+        from filelock import FileLock
+
         return FileLock(self.path.with_suffix(".making"), timeout=self._lock_timeout, mode=0o600)
 
     def _put(self, path: Path, text: str) -> None:
