@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from audit_ledger.errors import LedgerError, ReadModelsBehind, UnknownRun, Unreachable
+from audit_ledger.errors import ConfigurationError, LedgerError, ReadModelsBehind, UnknownRun, Unreachable
 from audit_ledger.governance import Governance
 from audit_ledger.reaching import Reaching
 from audit_ledger.reaching import prepare as prepare
@@ -224,7 +225,12 @@ class Ledger(Reaching, Reading, Statements, Governance):
         return done
 
     def watch(
-        self, stopped: threading.Event, *, plan_file: Path | None = None, verify_at: str | None = None
+        self,
+        stopped: threading.Event,
+        *,
+        plan_file: Path | None = None,
+        verify_at: str | None = None,
+        metrics: str | None = None,
     ) -> None:
         """Watch, until stopped: put on record what is not well, and tell the channels of ledger.toml.
 
@@ -232,15 +238,27 @@ class Ledger(Reaching, Reading, Statements, Governance):
             stopped: Set it to stop.
             plan_file: ledger.toml; by default where the settings come from.
             verify_at: When to `verify_live`: a cron expression, in UTC; never by default.
+            metrics: [HOST:]PORT at which metrics are served for Prometheus meanwhile; by default nowhere.
 
         Raises:
-            ConfigurationError: ledger.toml cannot be used.
+            ConfigurationError: ledger.toml cannot be used; or metrics cannot be served there.
             WrongRole: the role may not append.
         """
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
-        watch(self.database, self.settings, stopped=stopped, plan_file=plan_file, verify_at=verify_at)
+        with ExitStack() as stack:
+            collector = (
+                None if metrics is None else stack.enter_context(_metrics().serving(self.database, metrics))
+            )
+            watch(
+                self.database,
+                self.settings,
+                stopped=stopped,
+                plan_file=plan_file,
+                verify_at=verify_at,
+                **({} if collector is None else {"ready": collector.at_work, "ended": collector.at_rest}),
+            )
 
     def _start(self, **what: Any) -> Run:
         self._check_process()
@@ -385,6 +403,22 @@ class Ledger(Reaching, Reading, Statements, Governance):
                 actual=f"process {os.getpid()}",
                 remedy="call audit_ledger.connect() in the child",
             )
+
+
+def _metrics() -> Any:
+    """The module that serves metrics, which takes a package of the extra `watch`."""
+    try:
+        from audit_ledger.watching import metrics
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        raise ConfigurationError(
+            "metrics cannot be served",
+            expected="the package prometheus-client",
+            actual="it is not installed",
+            remedy="pip install 'audit-ledger[watch]'",
+        ) from error
+    return metrics
 
 
 def public_url(url: str) -> str:

@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     actor: str | None = Field(None, description="who runs the scripts; default: the system user")
     code_version: str | None = Field(None, description="version of the scripts, e.g. a commit")
 
+    log_format: Literal["text", "json"] = Field("text", description="form of what commands log")
+    otel: bool = Field(
+        False, description="whether runs are told to OpenTelemetry: a span and metrics of each"
+    )
+
     redact_names: tuple[str, ...] = Field((), description="more secret names, their words apart: tax id")
     redact_patterns: tuple[str, ...] = Field((), description="more regular expressions of secret values")
     redact_headers: tuple[str, ...] = Field((), description="more response headers to keep")

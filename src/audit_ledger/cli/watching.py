@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -60,26 +60,41 @@ AUDITED = (
 )
 
 
+class LogFormat(StrEnum):
+    """What a line of a log is."""
+
+    text = "text"
+    json = "json"
+
+
 def watch(
     ctx: typer.Context,
     verify_at: Annotated[
         str | None,
         typer.Option(help="When to replay and compare, as verify --live: a cron expression, in UTC."),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="Serve metrics for Prometheus there; HOST: 127.0.0.1."),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="Form of what it logs; default: the setting log_format.")
+    ] = None,
 ) -> None:
     """Watch, until stopped: put on record what is not well, and tell the channels of ledger.toml.
 
     For a service manager. Several may watch one ledger: one is at work, the others wait for its end.
 
-    Example: audit-ledger watch --verify-at "0 3 * * sun"
+    Examples: audit-ledger watch --verify-at "0 3 * * sun"; audit-ledger watch --metrics 0.0.0.0:9464
     """
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("apprise").setLevel(logging.WARNING)
+    from audit_ledger import logs
+
+    logs.configure(log_format.value if log_format else ctx.obj.settings().log_format)
     with ctx.obj.connect() as ledger:
-        ledger.watch(stopped, verify_at=verify_at)
+        ledger.watch(stopped, verify_at=verify_at, metrics=metrics)
 
 
 def alerts(

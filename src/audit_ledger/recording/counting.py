@@ -33,6 +33,7 @@ def counted(database: Database, run_id: UUID, end: int, timeout: float) -> Count
     Returns:
         None, and a warning in the log, where they could not follow: the run is on record all the same.
     """
+    named = {"run_id": str(run_id)}
     try:
         with translated(database):
             progress = projections.update(database, upto=end, timeout=timeout)
@@ -45,7 +46,9 @@ def counted(database: Database, run_id: UUID, end: int, timeout: float) -> Count
             )
             return Counts(**rows[0]) if rows else None
     except LedgerError as error:
-        log.warning("run %s is recorded, but the read models could not follow: %s", run_id, error)
+        log.warning(
+            "run %s is recorded, but the read models could not follow: %s", run_id, error, extra=named
+        )
         return None
-    log.warning("run %s is recorded; the read models are behind and follow later", run_id)
+    log.warning("run %s is recorded; the read models are behind and follow later", run_id, extra=named)
     return None

@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 from audit_ledger.errors import LedgerError, RunEnded
 from audit_ledger.events import RunCompleted, RunFailed, RunJoined, RunLeft, RunStarted
 from audit_ledger.recording import content as contents
+from audit_ledger.recording import telemetry
 from audit_ledger.recording.api_call import told
 from audit_ledger.recording.beginning import beginning
 from audit_ledger.recording.capture.call import CallLog
@@ -53,6 +54,7 @@ class Run(Ingesting, Progressing):
         source: Where the data comes from.
         parameters: What it runs with, without secrets.
         calls: Where its HTTP calls are captured.
+        telemetry: What OpenTelemetry is told of it, if anything.
         started_at: When it started, by this machine's clock, in UTC.
     """
 
@@ -118,6 +120,7 @@ class Run(Ingesting, Progressing):
         self._release = _acquire() if capture else None
         self._forwarding = forwarding
         self._outbox.start(Pending(started), away)
+        self.telemetry = telemetry.begin(self) if settings.otel and joins is None else None
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.task}>"
@@ -251,7 +254,8 @@ class Run(Ingesting, Progressing):
             self._leave({})
             return
         counts = self._end(RunCompleted.of(**self._reached()))
-        log.info("✅ %s completed: %d new, %d updated", plain(self.task), counts.created, counts.updated)
+        said = "✅ %s completed: %d new, %d updated"
+        log.info(said, plain(self.task), counts.created, counts.updated, extra=self.named)
 
     def fail(self, error: BaseException | str) -> None:
         """End the run as failed; the `with` block does it for an exception. As with `complete`.
@@ -277,8 +281,13 @@ class Run(Ingesting, Progressing):
             self._leave(failure)
             return
         event = RunFailed.of(**self._reached(), **failure)
-        log.error("❌ %s failed: %s", plain(self.task), plain(event.message))
+        log.error("❌ %s failed: %s", plain(self.task), plain(event.message), extra=self.named)
         self._end(event)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What a line of a log says of the run: run_id and task."""
+        return {"run_id": str(self.id), "task": self.task}
 
     @property
     def ended(self) -> bool:
@@ -313,7 +322,12 @@ class Run(Ingesting, Progressing):
             try:
                 report.write(self._joins.folder)
             except OSError as error:
-                log.warning("what %s declared does not reach the end of its run: %s", plain(self.task), error)
+                log.warning(
+                    "what %s declared does not reach the end of its run: %s",
+                    plain(self.task),
+                    error,
+                    extra=self.named,
+                )
         self._end(event)
 
     @property
@@ -329,6 +343,8 @@ class Run(Ingesting, Progressing):
         self._outbox.close(Pending(event))
         failure = self._outbox.recording_error(self.task)
         if failure is not None:
+            if self.telemetry is not None:
+                self.telemetry.end(event, None)
             raise failure
         if self._forwarding is not None:
             self._forwarding.finish(self._settings.projection_timeout)
@@ -340,6 +356,8 @@ class Run(Ingesting, Progressing):
                 self._recorder.datastore, self.id, self._outbox.position, self._settings.projection_timeout
             )
         self._result = told or Counts(**{**self._touched, **self._declared})
+        if self.telemetry is not None:
+            self.telemetry.end(event, self._result)
         return self._result
 
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from audit_ledger.errors import InvalidValue, LedgerError
-from audit_ledger.recording.capture.current import enter, inside
+from audit_ledger.recording.capture.current import enter
 from audit_ledger.recording.run import Run
 
 log = logging.getLogger("audit_ledger")
@@ -33,7 +33,7 @@ class RunScope:
 
     def __enter__(self) -> Run:
         run = self._start()
-        self._runs.append((run, enter(run.calls)))
+        self._runs.append((run, _inside(run)))
         return run
 
     def __exit__(
@@ -88,6 +88,20 @@ class RunScope:
         return wrapped
 
 
+def _inside(run: Run) -> Callable[[], None]:
+    """Be inside a run from now on; what is returned ends that."""
+    leave = enter(run.calls)
+    if run.telemetry is None:
+        return leave
+    leave_span = run.telemetry.enter()
+
+    def leave_both() -> None:
+        leave_span()
+        leave()
+
+    return leave_both
+
+
 def end(run: Run, error: BaseException | None) -> None:
     """End a run as its block ended.
 
@@ -104,7 +118,7 @@ def end(run: Run, error: BaseException | None) -> None:
         run.fail(error)
     except LedgerError as unrecorded:
         error.add_note(str(unrecorded))
-        log.critical("%s", unrecorded)
+        log.critical("%s", unrecorded, extra=run.named)
 
 
 @dataclass(frozen=True)
@@ -145,8 +159,11 @@ def log_ingestion(run: Run, fetch: Callable[[Run], Mapping[str, Any] | None]) ->
         BaseException: what `fetch` raised, if it is no Exception (KeyboardInterrupt, SystemExit).
     """
     try:
-        with inside(run.calls):
+        leave = _inside(run)
+        try:
             declared = fetch(run)
+        finally:
+            leave()
     except Exception as error:  # noqa: BLE001 - the outcome tells
         if not run.ended:
             run.fail(error)

@@ -34,6 +34,11 @@ SETTLE = 0.5
 LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS mine"
 
 
+def lock_name(ledger: str) -> str:
+    """The name of the lock that the watcher at work holds."""
+    return f"audit-ledger watch {ledger}"
+
+
 def tell(channel: Channel, attempt: Attempt) -> None:
     """Make an attempt.
 
@@ -58,6 +63,7 @@ def watch(
     send: Send = tell,
     verify_at: str | None = None,
     ready: Callable[[Watcher], None] = lambda _: None,
+    ended: Callable[[], None] = lambda: None,
 ) -> None:
     """Watch until stopped; a database that is lost is waited for.
 
@@ -70,6 +76,7 @@ def watch(
         send: How channels are told.
         verify_at: When to verify the read models: a cron expression, in UTC; never by default.
         ready: Is told of each watcher that has taken over.
+        ended: Is told when that one is no longer at work.
 
     Raises:
         ConfigurationError: ledger.toml, or that schedule, cannot be used.
@@ -83,7 +90,10 @@ def watch(
                 if conn is None:
                     return
                 pause = 0.5
-                _at_work(conn, database, source, send, stopped, ready, verification)
+                try:
+                    _at_work(conn, database, source, send, stopped, ready, verification)
+                finally:
+                    ended()
         except (LedgerError, psycopg.Error) as error:
             if isinstance(error, ConfigurationError):
                 raise
@@ -101,7 +111,7 @@ def _turn(
         configure(conn, database.name, settings)
         said = False
         while True:
-            row = conn.execute(LOCK, [f"audit-ledger watch {database.name}"]).fetchone()
+            row = conn.execute(LOCK, [lock_name(database.name)]).fetchone()
             if row is not None and row["mine"]:
                 break
             if not said:

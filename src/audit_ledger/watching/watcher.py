@@ -67,6 +67,7 @@ class Watcher:
         pauses: Seconds, by a clock that nobody sets.
         verification: Verifies now and then; None: never.
         position: Everything up to here has been looked at.
+        looked_at: When it last did; None: not yet.
     """
 
     database: Database
@@ -77,6 +78,7 @@ class Watcher:
     pauses: Callable[[], float] = time.monotonic
     verification: Verification | None = None
     position: int = 0
+    looked_at: datetime | None = None
     _stream: UUID = field(default_factory=uuid4)
     _version: int = 0
     _said_at: datetime | None = None
@@ -159,6 +161,7 @@ class Watcher:
         self._lag(head, now)
         self._verify(now)
         self.position = head
+        self.looked_at = now
         if self._said_at is None or now - self._said_at >= EVERY:
             self._append([WatchAdvanced.of(occurred_at=now, upto=head)])
             self._said_at = now
