@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -192,6 +193,19 @@ def test_the_command_line_is_recorded_without_secrets(execute: Exec, ledger: Led
     [started] = events(ledger, RunStarted)
     assert SECRET not in str(started.parameters)
     assert len(started.parameters["command"]) == 7
+
+
+def test_show_tells_how_a_command_failed(execute: Exec, ledger: Ledger) -> None:
+    execute("sh", "-c", "echo no such symbol; exit 3")
+    shown = subprocess.run(
+        [SCRIPT, "show", str(ledger.runs.all()[0].run_id)],
+        env=execute.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert re.search(r"class +CommandFailed\nexit status +3\n", shown)
+    assert re.search(r"printed +no such symbol\n", shown)
 
 
 def test_output_that_is_no_text_passes_unchanged(execute: Exec, ledger: Ledger) -> None:

@@ -178,7 +178,7 @@ def test_a_missed_run_is_found_when_its_grace_is_over_and_over_when_it_comes_lat
 
 
 def test_a_silent_run_is_abandoned_until_it_ends_after_all(
-    recorder: LedgerRecorder, clock: Clock, channels: Channels, admin: Admin, home: Path
+    recorder: LedgerRecorder, clock: Clock, channels: Channels, admin: Admin, ledger: Ledger, home: Path
 ) -> None:
     status = "SELECT status, error_details ->> 'class' FROM data_ingestion_runs"
     with watching(recorder, clock, channels, plan(home)) as watcher:
@@ -188,6 +188,7 @@ def test_a_silent_run_is_abandoned_until_it_ends_after_all(
         step(watcher)
         assert findings(admin) == [("abandoned", "other")]
         assert admin.execute(status).fetchall() == [("failed", "RunAbandoned")]
+        assert ledger.details(run).discrepancies == []
         step(watcher)
         clock.set(NINE + 30 * MINUTE)
         step(watcher)
@@ -196,6 +197,7 @@ def test_a_silent_run_is_abandoned_until_it_ends_after_all(
         assert admin.execute(status).fetchall() == [("completed", None)]
         assert findings(admin) == [("abandoned", "other")]
         assert channels.said() == [("raised", "other was abandoned"), ("resolved", "other was abandoned")]
+        assert [one.kind for one in ledger.details(run).discrepancies] == ["abandoned"]
 
 
 def test_what_was_before_the_first_watch_is_nobodys_alert_but_silence_is(
