@@ -182,8 +182,8 @@ def swap(conn: Connection[Any], copy: Copy, live: str) -> list[Change]:
     conn.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(live)))
     for key in _foreign_keys(conn, copy):
         add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
-        table, name = sql.Identifier(live, key["table"]), sql.Identifier(key["name"])
-        conn.execute(add.format(table, name, sql.SQL(key["definition"])))
+        table, named = sql.Identifier(live, key["table"]), sql.Identifier(key["name"])
+        conn.execute(add.format(table, named, sql.SQL(key["definition"])))
     return changes
 
 
