@@ -5,7 +5,7 @@
 -- once for every column; a column that a query does not use is not computed.
 
 -- name: as_instant
--- Only the form that events.py writes: PostgreSQL would also take 'now', 'infinity' and times without a
+-- Only the form that events/form.py writes: PostgreSQL would also take 'now', 'infinity' and times without a
 -- zone, whose meaning depends on who folds and when. Anything else is an error, and the event set aside.
 CREATE FUNCTION as_instant(written text) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE

@@ -42,6 +42,7 @@ from audit_ledger.events import (
     RunFailed,
     RunStarted,
     decode,
+    vocabulary,
 )
 from audit_ledger.store.copies import Copy, temporary_copy
 from audit_ledger.store.recorder import LedgerRecorder
@@ -75,7 +76,7 @@ class Model:
     aside: list[int] = field(default_factory=list)
 
     def fold(self, position: int, recorded_at: datetime, stream: UUID, type_: str, state: bytes) -> None:
-        if type_ not in Event.types:
+        if type_ not in vocabulary():
             return
         try:
             event = decode(type_, state)
