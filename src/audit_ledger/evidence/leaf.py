@@ -69,7 +69,7 @@ def encode(
         )
     return (
         f'{{"position":{position:d},"recorded_at":{_instant(recorded_at)},"recorded_by":{_string(recorded_by)},'
-        f'"stream_id":"{stream_id}","type":{_string(type)},"version":{version:d}}}\n'
+        f'"stream_id":"{_hyphenated(stream_id)}","type":{_string(type)},"version":{version:d}}}\n'
     ).encode() + state
 
 
@@ -98,7 +98,7 @@ def decode(data: bytes) -> Leaf:
             int(position),
             _parsed_instant(recorded_at),
             _parsed_string(recorded_by),
-            UUID(stream_id),
+            _parsed_uuid(stream_id),
             _parsed_string(kind),
             int(version),
             data[end:],
@@ -122,11 +122,11 @@ def _not_a_leaf(data: bytes) -> EvidenceInvalid:
 def _instant(instant: datetime) -> str:
     if instant.tzinfo is None:
         raise malformed("recorded_at of a leaf", "an instant with its time zone", instant.isoformat())
-    # In one zone, an hour that is there twice is equal to itself; in UTC it is not.
-    return _utc_instant(instant.astimezone(UTC))
+    # In a zone of its own, an hour that is there twice is equal to itself; in UTC it is not.
+    return _utc_instant(instant if instant.tzinfo is UTC else instant.astimezone(UTC))
 
 
-# The leaves of a batch have the same instant, role and type.
+# Neighbours share instant, role, stream and type: each is written, and read, once for all of them.
 @lru_cache(256)
 def _utc_instant(instant: datetime) -> str:
     return f'"{instant.replace(tzinfo=None).isoformat(timespec="microseconds")}Z"'
@@ -150,3 +150,7 @@ def _string(text: str) -> str:
 def _parsed_string(text: str) -> str:
     parsed: str = loads(f'"{text}"') if "\\" in text else text
     return parsed
+
+
+_hyphenated = lru_cache(256)(UUID.__str__)
+_parsed_uuid = lru_cache(256)(UUID)
