@@ -136,7 +136,7 @@ def test_runs_as_json_are_the_rows_of_the_table_newest_first(
 ) -> None:
     rows = ask("runs", "--json").json
     assert [row["run_id"] for row in rows] == [str(failed.id), str(completed.id)]
-    assert list(rows[0]) == table_columns(admin, "data_ingestion_runs")
+    assert list(rows[0]) == [*table_columns(admin, "data_ingestion_runs"), "recorded_after_seconds"]
     assert rows[1]["records_created"] == 2
     assert rows[1]["data_date_end"] == "2025-12-24"
     started = datetime.fromisoformat(rows[1]["started_at"])

@@ -44,7 +44,7 @@ AFTER = [
     r".* updated .*data_fetch:congress_daily.*",
     r".* created .*data_fetch:congress_daily.*",
     r"\$ audit-ledger check --since 24h",
-    r"❌ failed data_fetch:insider_daily \(run FAILED, .*answered 200, text/html.*",
+    r"❌ failed data_fetch:insider_daily \(run FAILED\): .*answered 200, text/html.*",
     r"\(exit status 1\)",
     r"unset AUDIT_LEDGER_URL",
     r"export AUDIT_LEDGER_HOME=SANDBOX PATH=.*:\$PATH",

@@ -210,8 +210,16 @@ def show(
     if run.status == "failed":
         error = run.error_details or {}
         typer.echo()
-        print_pairs([("error", run.error_message), ("class", error.get("class"))])
+        print_pairs(
+            [
+                ("error", run.error_message),
+                ("class", error.get("class")),
+                ("exit status", error.get("exit_status")),
+                ("signal", error.get("signal")),
+            ]
+        )
         print_pairs([("  at", frame) for frame in error.get("backtrace") or ()])
+        print_pairs([("  printed", line) for line in (error.get("output") or "").splitlines()])
 
 
 def late(seconds: float) -> str | None:

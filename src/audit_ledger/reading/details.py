@@ -14,8 +14,9 @@ class Discrepancy:
     """Two statements about a run that do not agree.
 
     Attributes:
-        kind: "counts" (declared and recorded differ), "end" (a later end than the one that counts) or
-            "capture" (of an API call something is missing).
+        kind: "counts" (declared and recorded differ), "end" (a later end than the one that counts),
+            "abandoned" (a watcher found it abandoned, and it ended after all) or "capture" (of an API call
+            something is missing).
         detail: What differs, in words.
     """
 
@@ -109,11 +110,21 @@ def details(run: RunRow) -> Details:
     ]
     found += [
         Discrepancy(
+            "abandoned",
+            f"taken for abandoned at position {row['id']}, {row['created_at']:%Y-%m-%d %H:%M:%S} UTC,"
+            " and ended after all",
+        )
+        for row in ends
+        if row["status"] == "abandoned" and not run.abandoned
+    ]
+    found += [
+        Discrepancy(
             "end",
             f"{row['status']} again at position {row['id']}, {row['created_at']:%Y-%m-%d %H:%M:%S} UTC"
             + (f": {row['message']}" if row["message"] else ""),
         )
         for row in ends
+        if row["status"] != "abandoned"
     ]
     missing = run.database.query(
         "SELECT c.capture_error, count(*) AS n, min(c.position) AS position"

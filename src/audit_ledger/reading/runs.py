@@ -49,6 +49,11 @@ class RunRow:
         return None if ended is None else (ended - self.started_at).total_seconds()
 
     @property
+    def abandoned(self) -> bool:
+        """Whether it counts as failed only since a watcher found it abandoned: a real end may still come."""
+        return (self.error_details or {}).get("class") == "RunAbandoned"
+
+    @property
     def recorded_after_seconds(self) -> float:
         """How long after it happened its start was recorded, or its end, whichever took longer.
 
