@@ -1,5 +1,6 @@
 """Merkle trees: the vectors of RFC 6962, the definitions of RFC 9162, every proof to size 300, mutated."""
 
+import doctest
 from collections.abc import Callable, Iterator
 
 import pymerkle
@@ -276,3 +277,7 @@ def test_errors_say_what_is_expected(call: Callable[[], object], expected: str) 
     with pytest.raises(InvalidProof) as caught:
         call()
     assert expected in str(caught.value)
+
+
+def test_the_example_of_the_docstring_is_true() -> None:
+    assert doctest.testmod(merkle) == doctest.TestResults(failed=0, attempted=4)

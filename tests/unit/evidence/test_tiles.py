@@ -1,9 +1,11 @@
 """Tiles: their paths, which a tree has, how they grow, and reading and proving from them."""
 
+import doctest
+
 import pytest
 
 from audit_ledger.errors import EvidenceInvalid
-from audit_ledger.evidence import merkle
+from audit_ledger.evidence import merkle, tiles
 from audit_ledger.evidence.tiles import (
     ENTRIES,
     Edge,
@@ -184,3 +186,7 @@ def test_leaves_that_no_bundle_holds_are_refused() -> None:
     for leaves in ([b"x" * 65_536], [], [b""] * 257):
         with pytest.raises(EvidenceInvalid):
             write_bundle(leaves)
+
+
+def test_the_example_of_the_docstring_is_true() -> None:
+    assert doctest.testmod(tiles) == doctest.TestResults(failed=0, attempted=1)
