@@ -45,7 +45,8 @@ def test_sql_escapes_names_alike(admin: psycopg.Connection[Any], name: str) -> N
     row = admin.execute(
         f"SELECT {LEAF}, recorded_at, stream_id"
         "  FROM (SELECT 1 AS position, now() AS recorded_at, %s::text AS recorded_by,"
-        "               gen_random_uuid() AS stream_id, %s::text AS type, 1 AS version, ''::bytea AS state) e",
+        "               gen_random_uuid() AS stream_id, %s::text AS type, 1 AS version, ''::bytea AS state"
+        "       ) e",
         [name, name],
     ).fetchone()
     assert row is not None

@@ -81,9 +81,8 @@ def verify(
             name = f"{signature.name}+{signature.key_id.hex()}"
             raise malformed("the list of known keys", f"one key {name}", f"{len(candidates)} of them")
         for verifier in candidates:
-            if verifier not in verified:
-                verifier.verify(note.text, signature)
-                verified[verifier] = signature
+            verifier.verify(note.text, signature)  # stricter than Go, which takes the first one of a key only
+            verified.setdefault(verifier, signature)
     if not verified:
         keys = " or ".join(verifier.key for candidates in known.values() for verifier in candidates)
         raise EvidenceInvalid(

@@ -270,6 +270,7 @@ def test_pymerkle_agrees_on_roots_and_proofs() -> None:
         (lambda: merkle.verify_consistency(2, 2, [HASHES[1]], ROOTS[2], ROOTS[2]), "0 hashes, found 1"),
         (lambda: merkle.verify_consistency(2, 2, [], ROOTS[2], ROOTS[1]), ROOTS[1].hex()),
         (lambda: merkle.verify_consistency(6, 8, [], ROOTS[6], ROOTS[8]), "3 hashes, found 0"),
+        (lambda: merkle.verify_consistency(3, 4, [b"short"] * 3, ROOTS[3], ROOTS[4]), "found 5 bytes"),
         (lambda: merkle.Frontier.at(3, lambda level, index: b"short"), "32 bytes, found 5 bytes"),
     ],
 )

@@ -64,6 +64,21 @@ def test_the_example_of_the_specification_verifies() -> None:
     assert opened.text == "This is an example message.\n"
 
 
+def test_one_false_signature_of_a_known_key_condemns_the_note() -> None:
+    good, other = LOG.sign(TEXT), LOG.sign("another text\n")
+    for lines in ((good, other), (other, good)):
+        with pytest.raises(EvidenceInvalid, match="does not fit the text"):
+            note.verify(bytes(note.Note(TEXT, lines)), [LOG.verifier])
+    _, verified = note.verify(bytes(note.Note(TEXT, (good, good))), [LOG.verifier])
+    assert verified == ((LOG.verifier, good),)
+
+
+@pytest.mark.parametrize("text", ["", "no line feed", "a\ttab\n", "a\rreturn\n", "nul\0\n"])
+def test_a_text_that_no_note_can_have_is_not_signed(text: str) -> None:
+    with pytest.raises(EvidenceInvalid, match="the text of a note"):
+        note.sign(text, LOG)
+
+
 def test_every_flipped_bit_of_a_note_is_found() -> None:
     message = note.sign(TEXT, LOG)
     note.verify(message, [LOG.verifier])
@@ -92,6 +107,12 @@ def test_a_cosignature_is_over_the_time_as_well() -> None:
         line = Signature(cosignature.name, cosignature.key_id, forged)
         with pytest.raises(EvidenceInvalid):
             note.verify(bytes(note.Note(TEXT, (opened.signatures[0], line))), [WITNESS.verifier])
+
+
+def test_a_cosignature_of_no_time_that_is_one_is_refused() -> None:
+    for value in (b"\x80" + bytes(71), bytes(71), bytes(73)):
+        with pytest.raises(EvidenceInvalid, match="a cosignature is malformed"):
+            _ = Signature("name", bytes(4), value).time
 
 
 def test_a_key_of_one_type_is_not_taken_for_one_of_the_other() -> None:
