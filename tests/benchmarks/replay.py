@@ -14,11 +14,11 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, StoredEvent, Tracking
 from eventsourcing.postgres import PostgresTrackingRecorder
 from eventsourcing.projection import Projection, ProjectionRunner
-from psycopg.rows import dict_row
 
 from audit_ledger.events import decode
-from audit_ledger.store import migrations, projections
-from audit_ledger.store.sql import SqlFile, projection_files, schema_files
+from audit_ledger.store import projections
+from audit_ledger.store.copies import Copy
+from audit_ledger.store.sql import SqlFile
 from tests.benchmarks.ground import LEDGER, Ground
 from tests.benchmarks.harness import seconds
 
@@ -34,12 +34,7 @@ class Replay:
     def __init__(self, conn: psycopg.Connection[Any]) -> None:
         self._conn = conn
         conn.execute(f"{BUFFERS}; SET search_path = {TEMPORARY}, {LEDGER}".encode())
-        kept = next(file for file in schema_files() if {"progress", "set_aside"} <= file.blocks.keys())
-        with conn.cursor(row_factory=dict_row) as cursor:
-            for block in ("progress", "set_aside"):
-                cursor.execute(kept.blocks[block].encode())
-            for ordinal, file in enumerate(projection_files()):
-                migrations.install_projection(cursor, file, ordinal)
+        Copy(conn, TEMPORARY).make()
 
     def __call__(self) -> float:
         """Fold one chunk; the seconds that took."""

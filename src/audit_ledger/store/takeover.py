@@ -62,6 +62,9 @@ def same_shape(conn: Connection[Any], copy: Copy, live: str) -> bool:
     """Whether the live tables have all that their files make; indexes of others besides do no harm."""
     conn.execute("SET LOCAL search_path = pg_catalog")
     ours, there = _shape(conn, copy, copy.schema), _shape(conn, copy, live)
+    ours |= {
+        (key["table"], "constraint", key["name"], key["definition"]) for key in _foreign_keys(conn, copy)
+    }
     return ours <= there and all(kind in ("index", "view") for _, kind, _, _ in there - ours)
 
 
@@ -79,6 +82,12 @@ def _shape(conn: Connection[Any], copy: Copy, schema: str) -> set[tuple[str, str
         (row["table"], row["kind"], row["name"].replace(prefix, ""), row["definition"].replace(prefix, ""))
         for row in rows
     }
+
+
+def _foreign_keys(conn: Connection[Any], copy: Copy) -> list[dict[str, Any]]:
+    """The foreign keys that the files make, which the copy does without."""
+    keys = sql.SQL('SELECT "table", name, definition FROM {}')
+    return conn.execute(keys.format(sql.Identifier(copy.schema, "foreign_keys"))).fetchall()
 
 
 def other_set_aside(conn: Connection[Any], copy: Copy, live: str) -> bool:
@@ -170,6 +179,11 @@ def swap(conn: Connection[Any], copy: Copy, live: str) -> list[Change]:
         for name in moved:
             statement = sql.SQL(f"ALTER {kind} {{}} SET SCHEMA {{}}")
             conn.execute(statement.format(sql.Identifier(copy.schema, name), sql.Identifier(live)))
+    conn.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(live)))
+    for key in _foreign_keys(conn, copy):
+        add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
+        table, named = sql.Identifier(live, key["table"]), sql.Identifier(key["name"])
+        conn.execute(add.format(table, named, sql.SQL(key["definition"])))
     return changes
 
 

@@ -8,6 +8,8 @@ beneath, doing nothing.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -67,13 +69,21 @@ def _layers(function: Any) -> Iterator[Any]:
 
 
 def _from(module: str, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A wrapper of a module of ours that is imported only once its client is."""
+    """A wrapper of a module of ours that is imported by the first call.
+
+    Not before: the client may be in the middle of being imported when it is wrapped.
+    """
 
     def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        import importlib
+        made: list[Callable[..., Any]] = []
 
-        made: Callable[..., Any] = getattr(importlib.import_module(module), name)(original)
-        return made
+        @functools.wraps(original)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if not made:
+                made.append(getattr(importlib.import_module(module), name)(original))
+            return made[0](*args, **kwargs)
+
+        return wrapper
 
     return wrap
 
