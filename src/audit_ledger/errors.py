@@ -21,6 +21,7 @@
     │   └── AmbiguousRun                 several runs begin with that prefix
     ├── UnknownPayload                   no API payload has that id
     ├── UnknownRecord                    no such record, or no content of it, is on record
+    ├── EvidenceInvalid                  a proof, checkpoint, tile, leaf or signature does not hold
     ├── UnknownPosition                  the ledger has no event at that position
     ├── UnknownDecision                  no decision of that id is on record
     ├── UnknownHold                      no hold in force has that id
@@ -166,6 +167,10 @@ class UnknownPayload(LedgerError):
 
 class UnknownRecord(LedgerError):
     """No run has touched the record that was asked for, or none gave its content."""
+
+
+class EvidenceInvalid(LedgerError):
+    """A proof, checkpoint, tile, leaf or signature is malformed, or does not hold: it proves nothing."""
 
 
 class UnknownPosition(LedgerError):
