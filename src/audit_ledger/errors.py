@@ -22,6 +22,7 @@
     ├── UnknownPayload                   no API payload has that id
     ├── UnknownRecord                    no such record, or no content of it, is on record
     ├── EvidenceInvalid                  a proof, checkpoint, tile, leaf or signature does not hold
+    ├── NotSealed                        the event is on record, but no checkpoint covers it yet
     ├── UnknownPosition                  the ledger has no event at that position
     ├── UnknownDecision                  no decision of that id is on record
     ├── UnknownHold                      no hold in force has that id
@@ -171,6 +172,10 @@ class UnknownRecord(LedgerError):
 
 class EvidenceInvalid(LedgerError):
     """A proof, checkpoint, tile, leaf or signature is malformed, or does not hold: it proves nothing."""
+
+
+class NotSealed(LedgerError):
+    """The event is on record, durably, but no checkpoint covers it yet: it cannot be proven."""
 
 
 class UnknownPosition(LedgerError):

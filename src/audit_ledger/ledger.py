@@ -23,6 +23,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from audit_ledger.errors import ConfigurationError, LedgerError, ReadModelsBehind, UnknownRun, Unreachable
 from audit_ledger.governance import Governance
+from audit_ledger.proofs import Proofs
 from audit_ledger.reaching import Reaching
 from audit_ledger.reaching import prepare as prepare
 from audit_ledger.reading import status as states
@@ -60,8 +61,8 @@ def connect(
 
     Args:
         url: URL of a PostgreSQL 15 to 18 database that holds a ledger.
-        role: As whom to connect to the embedded ledger: "writer", "reader", or "officer", who may also
-            erase and hold. With a URL, its user decides.
+        role: As whom to connect to the embedded ledger: "writer", "reader", "sealer", or "officer", who may
+            also erase and hold. With a URL, its user decides.
         redactor: A function of your own that is given the body of each HTTP message, secrets cut out
             already, and its media type, and returns the bytes to keep. Where it raises, none are kept.
         **settings: Any of audit_ledger.settings.Settings, over the environment and ledger.toml.
@@ -82,11 +83,11 @@ def connect(
     return ledger
 
 
-class Ledger(Reaching, Reading, Statements, Governance):
+class Ledger(Reaching, Reading, Statements, Governance, Proofs):
     """A connection to a ledger; a context manager that closes it.
 
     How it is reached is in Reaching, what can be asked in Reading, what can be said outside of runs in
-    Statements, what officers may do in Governance.
+    Statements, what officers may do in Governance, what makes it provable in Proofs.
 
     Attributes:
         url: Where it is, password included.

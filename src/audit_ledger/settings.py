@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         description="key of the digests in the marks of secrets, 16 bytes or more; kept from the database",
     )
 
+    sealing_key: SecretStr | None = Field(
+        None,
+        description="path of the file with the signer key that seals, or that key; default: in HOME/keys",
+    )
+
     @field_validator("name")
     @classmethod
     def _not_taken(cls, name: str) -> str:
@@ -191,7 +196,7 @@ def _told(found: Mapping[str, Any], remedy: str) -> tuple[str, str, str, str]:
         close = get_close_matches(name, [*Settings.model_fields, *TABLES], 1)
         meant = f"did you mean {close[0]}?" if close else "leave it out"
         return name, "the name of a setting", "not shown, it may be secret", meant
-    secret = name in ("redact_key", "url")
+    secret = name in ("redact_key", "sealing_key", "url")
     return name, found["msg"], "not shown" if secret else repr(found.get("input")), remedy
 
 

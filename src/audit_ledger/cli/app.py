@@ -20,6 +20,7 @@ from audit_ledger.cli import (
     questions,
     records,
     replaying,
+    sealing,
     spooled,
     watching,
 )
@@ -167,6 +168,15 @@ retention = typer.Typer(invoke_without_command=True, callback=governance.retenti
 retention.command("show")(governance.retention_show)
 retention.command("set")(governance.retention_set)
 app.add_typer(retention, name="retention", rich_help_panel="Officers")
+
+app.command(rich_help_panel="Evidence")(sealing.seal)
+prove = typer.Typer(no_args_is_help=True, help="Write files that show to outsiders what is in the ledger.")
+prove.command("event")(sealing.prove_event)
+app.add_typer(prove, name="prove", rich_help_panel="Evidence")
+key = typer.Typer(no_args_is_help=True, help="The key that seals the ledger.")
+key.command("new")(sealing.key_new)
+key.command("list")(sealing.key_list)
+app.add_typer(key, name="key", rich_help_panel="Evidence")
 
 app.command(rich_help_panel="Administration")(administration.init)
 app.command(rich_help_panel="Administration")(administration.doctor)

@@ -29,6 +29,7 @@ class Role(StrEnum):
     writer = "writer"
     reader = "reader"
     officer = "officer"
+    sealer = "sealer"
     admin = "admin"
 
 

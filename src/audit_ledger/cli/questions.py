@@ -373,12 +373,20 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
             ("first event", found.first_recorded_at or "none yet"),
             ("head", f"position {found.position}"),
             ("recorded", found.recorded_at),
+            ("sealed", _sealed(found)),
             ("set aside", count(found.set_aside, "event") if found.set_aside else "none"),
             ("spooled", waiting if spooled.events else "none"),
         ]
     )
     typer.echo()
     print_table(_models(found), MODELS)
+
+
+def _sealed(found: Any) -> str:
+    unsealed = f"{count(found.unsealed, 'event')} unsealed" if found.unsealed else "nothing unsealed"
+    if not found.sealed:
+        return f"nothing yet; {unsealed}"
+    return f"up to position {found.sealed} at {instant(found.sealed_at)}; {unsealed}"
 
 
 def projections_status(ctx: typer.Context, as_json: Json = False) -> None:

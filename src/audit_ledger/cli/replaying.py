@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,7 @@ from audit_ledger.cli.output import (
 )
 from audit_ledger.cli.place import Role
 from audit_ledger.cli.questions import AsOf
+from audit_ledger.cli.sealing import verify_proof
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -72,15 +74,28 @@ def verify(
         bool, typer.Option("--live", help="Compare a replay with the read models, now and as of the past.")
     ] = False,
     points: Annotated[int, typer.Option(help="As of so many positions.", min=0)] = 3,
+    proof: Annotated[
+        Path | None, typer.Option(help="Check a file of `prove event`, without the ledger.", metavar="FILE")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="With --proof: the ledger's verifier key.", metavar="VKEY")
+    ] = None,
 ) -> None:
-    """Replay the events, and compare with what the read models and the views as of an instant have.
+    """Replay the events, and compare with the read models and the views as of an instant; or check a proof.
 
-    Ends with 1 when something differs.
+    Ends with 1 when something differs, or when a proof proves nothing.
 
     Example: audit-ledger verify --live --points 10
+
+    Example: audit-ledger verify --proof 12.tlog-proof --key "$(cat ledger.vkey)"
     """
-    if not live:
-        raise typer.BadParameter("so far only --live can be verified: audit-ledger verify --live")
+    if live == (proof is not None):
+        raise typer.BadParameter("one of --live and --proof says what is verified")
+    if proof is not None:
+        if key is None:
+            raise typer.BadParameter("--key says who must have signed the proof: the ledger's verifier key")
+        verify_proof(proof, key)
+        return
     with ctx.obj.connect() as ledger, progress() as tell:
         found = ledger.verify_live(points, tell=tell)
     for difference in found.differences:

@@ -9,6 +9,10 @@
     tlog_proof  C2SP tlog-proof: a file that shows that an event is in the ledger
     text        what these formats share
 
-Nothing here reads a file, a database or a clock. What does not hold raises EvidenceInvalid; merkle, which
-imports nothing of ours, raises InvalidProof.
+Nothing of these reads a file, a database or a clock. What does not hold raises EvidenceInvalid; merkle, which
+imports nothing of ours, raises InvalidProof. With the ledger they are brought together by
+
+    keyring     where the key that seals is kept
+    sealing     events into tiles and a signed checkpoint, in the database
+    proving     proofs from what is stored, and their verification
 """

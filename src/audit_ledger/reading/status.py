@@ -38,6 +38,9 @@ class Status:
         first_recorded_at: When its first event was recorded; None while it is empty.
         position: The head; 0 while it is empty.
         recorded_at: When the head was recorded.
+        sealed: Position up to which events are sealed; 0 where none are.
+        sealed_at: When they were; None where none are.
+        unsealed: Events behind it: durable, not yet proven.
         set_aside: Events that could not be folded.
         read_models: Progress and lag of each read model.
     """
@@ -48,6 +51,9 @@ class Status:
     first_recorded_at: datetime | None
     position: int
     recorded_at: datetime | None
+    sealed: int
+    sealed_at: datetime | None
+    unsealed: int
     set_aside: int
     read_models: list[ReadModel]
 
@@ -59,8 +65,11 @@ def status(database: Database, place: str) -> Status:
         "SELECT o.id AS ledger_id, o.created_at, h.position,"
         "       nullif(h.recorded_at, '-infinity') AS recorded_at,"
         "       (SELECT recorded_at FROM events WHERE position = 1) AS first_recorded_at,"
+        "       coalesce(c.size, 0) AS sealed, c.sealed_at,"
+        "       greatest(h.position - coalesce(c.size, 0), 0) AS unsealed,"
         "       (SELECT count(*) FROM set_aside) AS set_aside"
-        "  FROM origin o, head h"
+        "  FROM origin o CROSS JOIN head h"
+        "  LEFT JOIN (SELECT * FROM checkpoints ORDER BY size DESC LIMIT 1) c ON true"
     )
     models = database.query("SELECT * FROM progress ORDER BY ordinal")
     return Status(

@@ -24,6 +24,7 @@ from audit_ledger.errors import (
     AppendRefused,
     BeforeBeginning,
     Erased,
+    EvidenceInvalid,
     Held,
     InvalidValue,
     LedgerBusy,
@@ -297,7 +298,8 @@ def translate(database: Database, error: BaseException) -> LedgerError | None:
         )
     if code == "42501":
         user = conninfo_to_dict(database.url).get("user")
-        role = f"{database.name}_{'officer' if ERASING.search(message) else 'writer'}"
+        needed = "officer" if ERASING.search(message) else "sealer" if SEALING.search(message) else "writer"
+        role = f"{database.name}_{needed}"
         return WrongRole(
             message,
             expected=f"a member of {role}",
@@ -325,24 +327,30 @@ REFUSALS: dict[str, tuple[type[LedgerError], str | None]] = {
     "AL009": (Erased, "a body whose bytes are there"),
     "AL011": (BeforeBeginning, None),
     "AL012": (ReadModelsBehind, None),
+    "AL013": (EvidenceInvalid, "hashes and sizes that go on from those that are stored"),
 }
 """What SQLSTATEs of ours are, and what would have been right; any other is an append refused."""
 
 ERASING = re.compile("scan_for_bodies|begin_erasure|erase_body")
 """The functions that only officers may call."""
 
-WAITED_FOR = {"update_read_models": "progress", "body_lock_key": "bodies"}
+SEALING = re.compile("seal_lock_key|begin_seal|add_tiles|add_checkpoint")
+"""The functions that only sealers may call."""
+
+WAITED_FOR = {"update_read_models": "progress", "body_lock_key": "bodies", "begin_seal": "seal"}
 """What in the context of a time-out shows which lock was waited for; otherwise, that of appending."""
 
 DOING = {
     "append": "appending",
     "progress": "folding the read models",
     "bodies": "storing or erasing bodies",
+    "seal": "sealing",
 }
 
 HELD = {
     "bodies": "l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint) = body_lock_key()",
     "append": "l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint) = append_lock_key()",
+    "seal": "l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint) = seal_lock_key()",
     "progress": "l.locktype = 'relation' AND l.relation = 'progress'::regclass AND l.mode = 'RowShareLock'",
 }
 """How the lock of appending, and that of folding, show in pg_locks."""

@@ -1,9 +1,10 @@
 """`init`: make a ledger in a database, or bring one up to this software; `check`: is it fit for use?
 
 A ledger NAME is three schemas, NAME (events, bodies), NAME_read (read models) and NAME_as_of (the same as of
-an instant; `as_of` for the ledger that bears the default name), and five roles: NAME_owner, who migrates;
-NAME_projector, who owns the read models; NAME_writer, NAME_reader and NAME_officer, a writer who may also
-erase, hold and set the retention: the three that people and scripts connect as, or are members of.
+an instant; `as_of` for the ledger that bears the default name), and six roles: NAME_owner, who migrates;
+NAME_projector, who owns the read models; NAME_writer, NAME_reader, NAME_officer, a writer who may also
+erase, hold and set the retention, and NAME_sealer, a reader who may also seal: the four that people and
+scripts connect as, or are members of.
 """
 
 import re
@@ -206,15 +207,18 @@ def _make_roles(cursor: Cursor, name: str, done: list[str]) -> None:
         ("projector", "NOLOGIN"),
         ("writer", "LOGIN"),
         ("officer", "LOGIN"),
+        ("sealer", "LOGIN"),
         ("reader", "LOGIN"),
     ]:
         full = f"{name}_{role}"
         if not cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [full]).fetchone():
             cursor.execute(sql.SQL("CREATE ROLE {} " + kind).format(sql.Identifier(full)))
             done.append(f"created role {full}")
-    roles = ("owner", "projector", "writer", "officer", "reader")
+    roles = ("owner", "projector", "writer", "officer", "sealer", "reader")
     names = {role: sql.Identifier(f"{name}_{role}") for role in roles}
-    cursor.execute(sql.SQL("GRANT {reader} TO {writer}; GRANT {writer} TO {officer}").format(**names))
+    cursor.execute(
+        sql.SQL("GRANT {reader} TO {writer}, {sealer}; GRANT {writer} TO {officer}").format(**names)
+    )
     # Below we act as owner and projector, which takes membership: a superuser has it, and who made
     # the roles may grant it to themselves.
     for role in ("owner", "projector"):
@@ -244,7 +248,7 @@ def _make_schemas(cursor: Cursor, name: str, done: list[str]) -> None:
             )
         done.append(f"created schema {schema}")
     # Who connects with psql finds the tables without a prefix.
-    for role in ("reader", "writer", "officer") if done else ():
+    for role in ("reader", "writer", "officer", "sealer") if done else ():
         cursor.execute(
             sql.SQL("ALTER ROLE {} IN DATABASE {} SET search_path = {}, {}").format(
                 sql.Identifier(f"{name}_{role}"),

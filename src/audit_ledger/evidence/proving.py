@@ -1,0 +1,138 @@
+"""Proofs from what is stored: that an event is in the ledger, as a file that is checked without the ledger.
+
+The file is a C2SP tlog-proof whose `extra` line holds the leaf: the event's bytes, which the proof is about.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from psycopg.rows import tuple_row
+
+from audit_ledger.errors import EvidenceInvalid, NotSealed, UnknownPosition
+from audit_ledger.evidence import leaf, merkle, tiles, tlog_proof
+from audit_ledger.evidence.checkpoint import Verified
+from audit_ledger.evidence.keys import Verifier
+from audit_ledger.evidence.sealing import KEEP, Stored, one, read_tile
+from audit_ledger.evidence.tlog_proof import TlogProof
+from audit_ledger.store.database import Database, questioned
+
+LAST = """
+    SELECT o.id::text, h.position, coalesce(c.size, 0), c.root, c.note, c.key_id
+      FROM origin o
+     CROSS JOIN head h
+      LEFT JOIN (SELECT * FROM checkpoints ORDER BY size DESC LIMIT 1) c ON true
+"""
+"""The last checkpoint, and where the ledger is: the columns of Stored."""
+
+
+@dataclass(frozen=True)
+class EventProof:
+    """That an event is in the ledger.
+
+    Attributes:
+        position: The event.
+        size: The checkpoint that the proof leads to.
+        leaf: The event's bytes.
+        file: The tlog-proof, with the leaf in it.
+    """
+
+    position: int
+    size: int
+    leaf: bytes
+    file: bytes
+
+
+def prove_event(database: Database, position: int) -> EventProof:
+    """Prove an event, at the last checkpoint.
+
+    Raises:
+        UnknownPosition: there is no such event.
+        NotSealed: no checkpoint covers it yet.
+        EvidenceInvalid: the event, a tile or the checkpoint is not what was sealed: somebody changed it.
+    """
+    # Tiles may grow meanwhile; their beginnings, which are read, stay.
+    with (
+        questioned(database),
+        database.get_connection() as conn,
+        conn.cursor(binary=True, row_factory=tuple_row) as cursor,
+    ):
+        cursor.execute(LAST)
+        last = Stored(*one(cursor))
+        cursor.execute("SELECT leaf FROM leaves WHERE position = %s", [position])
+        found = cursor.fetchone()
+        if found is None and not 0 < position <= max(last.position, last.size):
+            raise UnknownPosition(
+                f"the ledger has no event at position {position}",
+                expected=f"a position from 1 to {last.position}",
+                actual=str(position),
+            )
+        if last.size < position:
+            raise NotSealed(
+                f"the event at position {position} is not sealed yet",
+                expected=f"a checkpoint of size {position} or more",
+                actual=f"the last one has size {last.size}",
+                remedy="audit-ledger seal",
+            )
+        if found is None:
+            raise _changed(position, last.size, "an event", "it is gone")
+        stated = last.stated()
+        reader = tiles.hash_reader(last.size, lambda tile: read_tile(cursor, tile))
+        hashes = merkle.inclusion_proof(position - 1, last.size, reader)
+        sealed = reader(0, position - 1)
+    written = bytes(found[0])
+    hashed = merkle.leaf_hash(written)
+    try:
+        merkle.verify_inclusion(hashed, position - 1, last.size, hashes, stated.root)
+    except merkle.InvalidProof as error:
+        if hashed != sealed:
+            raise _changed(position, last.size, f"the leaf hash {sealed.hex()}", hashed.hex()) from error
+        raise EvidenceInvalid(
+            f"the event at position {position} cannot be proven: the tiles at size {last.size} were changed",
+            expected=f"the root {error.expected}",
+            actual=error.actual,
+            remedy=KEEP,
+        ) from error
+    assert last.note is not None  # it was read
+    file = TlogProof(position - 1, tuple(hashes), last.note, extra=written)
+    return EventProof(position, last.size, written, bytes(file))
+
+
+def verify_event(file: bytes, keys: Iterable[Verifier], *, origin: str) -> tuple[leaf.Leaf, Verified]:
+    """The event of a file that `prove_event` made, and the checkpoint that it is in; needs no ledger.
+
+    Args:
+        file: The tlog-proof, with the leaf in its extra line.
+        keys: The ledger's keys, of which one must have signed.
+        origin: The ledger's id.
+
+    Raises:
+        EvidenceInvalid: the file does not prove that the event is in the ledger.
+    """
+    written = tlog_proof.parse(file).extra
+    if written is None:
+        raise EvidenceInvalid(
+            "the proof does not hold the event that it is about",
+            expected="a line `extra` with the bytes of the leaf",
+            actual="none",
+            remedy="ask for a file that `audit-ledger prove event` made",
+        )
+    proof, verified = tlog_proof.verify(file, written, origin=origin, keys=keys)
+    event = leaf.decode(written)
+    if event.position != proof.index + 1:
+        raise EvidenceInvalid(
+            "the event says that it is at another position than it is proven to be at",
+            expected=f"position {proof.index + 1}",
+            actual=f"position {event.position}",
+            remedy="do not trust the ledger: it signed a tree with an event out of its place",
+        )
+    return event, verified
+
+
+def _changed(position: int, size: int, expected: str, actual: str) -> EvidenceInvalid:
+    return EvidenceInvalid(
+        f"the event at position {position} is not the one that was sealed at size {size}: somebody changed"
+        " it, or its tile",
+        expected=expected,
+        actual=actual,
+        remedy=KEEP,
+    )

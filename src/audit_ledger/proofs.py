@@ -1,0 +1,53 @@
+"""What makes a ledger's content provable: sealing it, and proofs of what is sealed."""
+
+from abc import ABC, abstractmethod
+from uuid import UUID
+
+from audit_ledger.evidence import keyring, proving, sealing
+from audit_ledger.evidence.checkpoint import Checkpoint
+from audit_ledger.settings import Settings
+from audit_ledger.store.copies import Tell, silent
+from audit_ledger.store.database import Database
+
+
+class Proofs(ABC):
+    """The part of `Ledger` that seals, for who has the key, and that proves, for everybody."""
+
+    settings: Settings
+
+    @property
+    @abstractmethod
+    def ledger_id(self) -> UUID:
+        """The ledger's identity."""
+
+    @property
+    @abstractmethod
+    def database(self) -> Database:
+        """Its connections."""
+
+    def seal(self, *, tell: Tell = silent) -> Checkpoint | None:
+        """Seal all events that are there; returns the new checkpoint, or None where nothing is new.
+
+        Writers do not wait for it. Safe to repeat, to be killed, and to be called by several at once.
+
+        Args:
+            tell: Is told now and then how far it is, and how far it goes, as positions.
+
+        Raises:
+            ConfigurationError: there is no key, it is another ledger's, or `cryptography` is not installed.
+            EvidenceInvalid: what is stored does not agree with the last checkpoint: somebody changed it.
+            WrongRole: the role may not seal.
+            LedgerBusy: another sealer was at work for longer than `lock_timeout`.
+        """
+        signer = keyring.find(self.settings, str(self.ledger_id))
+        return sealing.seal(self.database, signer, tell=tell)
+
+    def prove_event(self, position: int) -> proving.EventProof:
+        """That an event is in the ledger, at its last checkpoint: `.file` is checked without the ledger.
+
+        Raises:
+            UnknownPosition: there is no such event.
+            NotSealed: no checkpoint covers it yet.
+            EvidenceInvalid: the event, a tile or the checkpoint is not what was sealed: somebody changed it.
+        """
+        return proving.prove_event(self.database, position)
