@@ -21,7 +21,15 @@ from tests.store import InThread, events, head, log, recorder_at, until, waiting
 
 Connection = psycopg.Connection[Any]
 
-ROLES = ["ledger_writer", "ledger_officer", "ledger_reader", "ledger_projector", "ledger_owner", "postgres"]
+ROLES = [
+    "ledger_writer",
+    "ledger_officer",
+    "ledger_sealer",
+    "ledger_reader",
+    "ledger_projector",
+    "ledger_owner",
+    "postgres",
+]
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 NO_PRIVILEGE = "42501"
 
@@ -407,8 +415,9 @@ class TestRights:
         rights = admin.execute(OWN_TABLES, {"role": role}).fetchall()
         assert rights == [("ledger.events", "INSERT")]
 
-    def test_the_reader_may_change_no_table(self, admin: Connection) -> None:
-        assert admin.execute(OWN_TABLES, {"role": "ledger_reader"}).fetchall() == []
+    @pytest.mark.parametrize("role", ["ledger_reader", "ledger_sealer"])
+    def test_who_reads_or_seals_may_change_no_table(self, role: str, admin: Connection) -> None:
+        assert admin.execute(OWN_TABLES, {"role": role}).fetchall() == []
 
     def test_the_projector_may_not_touch_the_log(self, admin: Connection) -> None:
         rights = admin.execute(OWN_TABLES, {"role": "ledger_projector"}).fetchall()
@@ -432,6 +441,8 @@ class TestRights:
             "scan_for_bodies",
             "begin_erasure",
             "erase_body",
+            "add_tiles",
+            "add_checkpoint",
         }
         for name, config in acting.items():
             paths = [setting for setting in config if setting.startswith("search_path=")]
@@ -459,7 +470,16 @@ class TestRights:
         assert extra == {"scan_for_bodies", "begin_erasure", "erase_body"}
         assert may["ledger_writer"] <= may["ledger_officer"]
 
-    @pytest.mark.parametrize("role", ["ledger_writer", "ledger_officer", "ledger_reader"])
+    def test_the_sealer_may_call_what_the_reader_may_and_what_seals(self, admin: Connection) -> None:
+        may = {
+            role: {row[0] for row in admin.execute(OWN_FUNCTIONS, {"role": role}).fetchall()}
+            for role in ("ledger_reader", "ledger_sealer")
+        }
+        extra = may["ledger_sealer"] - may["ledger_reader"]
+        assert extra == {"seal_lock_key", "begin_seal", "add_tiles", "add_checkpoint"}
+        assert may["ledger_reader"] <= may["ledger_sealer"]
+
+    @pytest.mark.parametrize("role", ["ledger_writer", "ledger_officer", "ledger_reader", "ledger_sealer"])
     def test_who_writes_or_reads_makes_and_alters_nothing(
         self, role: str, act_as: Callable[[str], Connection]
     ) -> None:

@@ -79,9 +79,13 @@ def test_init_needs_no_superuser(server: EmbeddedServer, empty_database: str) ->
         assert ledger.runs.successful().count() == 1
     with connect(server, empty_database) as conn:
         conn.execute(
-            "DROP OWNED BY kept_owner, kept_projector, kept_writer, kept_officer, kept_reader, keeper"
+            "DROP OWNED BY"
+            " kept_owner, kept_projector, kept_writer, kept_officer, kept_sealer, kept_reader, keeper"
         )
-        conn.execute("DROP ROLE kept_owner, kept_projector, kept_writer, kept_officer, kept_reader, keeper")
+        conn.execute(
+            "DROP ROLE"
+            " kept_owner, kept_projector, kept_writer, kept_officer, kept_sealer, kept_reader, keeper"
+        )
 
 
 def test_init_by_a_role_that_may_not_says_which_is_needed(

@@ -12,7 +12,7 @@ import typer
 from audit_ledger import cli
 from audit_ledger.cli.output import Column, complain, count, print_pairs, print_table, warn
 from audit_ledger.cli.place import Role
-from audit_ledger.errors import ConfigurationError, EvidenceInvalid
+from audit_ledger.errors import ConfigurationError, EvidenceInvalid, InvalidValue
 
 if TYPE_CHECKING:
     from audit_ledger import Ledger
@@ -161,10 +161,14 @@ def prove_event(
 
 def verify_proof(file: Path, key: str) -> None:
     """Check a file that `prove event` made, without the ledger; ends with 1 where it proves nothing."""
-    from audit_ledger.evidence.keys import Verifier
+    from audit_ledger.evidence.keys import ED25519, Verifier
     from audit_ledger.evidence.proving import verify_event
 
     verifier = Verifier.parse(key.strip())
+    if verifier.type != ED25519:
+        raise InvalidValue(
+            "key", expected="the verifier key of a ledger, of type 1", actual="one of a witness"
+        )
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -179,7 +183,7 @@ def verify_proof(file: Path, key: str) -> None:
     print_pairs(
         [
             ("position", event.position),
-            ("recorded", event.recorded_at),
+            ("recorded", f"{event.recorded_at:%Y-%m-%d %H:%M:%S.%fZ}"),
             ("recorded by", event.recorded_by),
             ("type", event.type),
             ("stream", event.stream_id),

@@ -15,7 +15,7 @@ from psycopg.rows import tuple_row
 from audit_ledger.errors import ConfigurationError, EvidenceInvalid
 from audit_ledger.evidence import checkpoint, merkle, note
 from audit_ledger.evidence.checkpoint import Checkpoint
-from audit_ledger.evidence.keys import Signer
+from audit_ledger.evidence.keys import Signer, Verifier
 from audit_ledger.evidence.tiles import HEIGHT, Edge, Tile
 from audit_ledger.store.copies import Tell, silent
 from audit_ledger.store.database import Database, translated
@@ -66,14 +66,26 @@ class Stored(NamedTuple):
     note: bytes | None
     key_id: str | None
 
-    def stated(self) -> Checkpoint:
-        """What the note states; its signature is not checked.
+    def stated(self, *keys: Verifier) -> Checkpoint:
+        """What the note states; its signature is checked where it is by one of these keys.
 
         Raises:
-            EvidenceInvalid: the note says other than the row that it is in.
+            EvidenceInvalid: the note says other than the row that it is in, or its signature fails.
         """
         assert self.note is not None  # there is a checkpoint
-        stated = checkpoint.parse(note.parse(self.note).text, origin=self.origin)
+        try:
+            known = [key for key in keys if key.key_id.hex() == self.key_id]
+            if known:
+                stated = checkpoint.verify(self.note, origin=self.origin, keys=known).checkpoint
+            else:
+                stated = checkpoint.parse(note.parse(self.note).text, origin=self.origin)
+        except EvidenceInvalid as error:
+            raise EvidenceInvalid(
+                f"the checkpoint of size {self.size} was changed in the database: {error.what}",
+                expected=error.expected,
+                actual=error.actual,
+                remedy=KEEP,
+            ) from error
         if (stated.size, stated.root) != (self.size, self.root):
             raise EvidenceInvalid(
                 f"the checkpoint of size {self.size} was changed in the database",
@@ -137,9 +149,7 @@ def _edge(cursor: Cursor, last: Stored, signer: Signer) -> Edge:
     """The edge of what is sealed, once it agrees with the last checkpoint."""
     if last.note is None:
         return Edge()
-    stated = last.stated()
-    if last.key_id == signer.verifier.key_id.hex():
-        checkpoint.verify(last.note, origin=last.origin, keys=[signer.verifier])
+    stated = last.stated(signer.verifier)
     if last.position < last.size:
         raise EvidenceInvalid(
             f"the ledger is shorter than its checkpoint of size {last.size}",
