@@ -27,10 +27,12 @@ def test_sql_writes_the_leaves_of_a_ledger(
     admin.execute("SET TIME ZONE 'Asia/Kathmandu'")
     rows = admin.execute(
         f"SELECT position, recorded_at, recorded_by, stream_id, type, version, state, {LEAF},"
-        f" sha256('\\x00'::bytea || {LEAF}) FROM events ORDER BY position"
+        "        leaf, l.index, hash"
+        "  FROM events JOIN leaves l USING (position) JOIN leaf_hashes USING (position) ORDER BY position"
     ).fetchall()
     assert len(rows) > 30
-    for *columns, written, hashed in rows:
+    for *columns, written, viewed, index, hashed in rows:
+        assert (viewed, index) == (written, columns[0] - 1)
         assert leaf.encode(*columns) == written
         assert list(leaf.decode(written)) == columns
         assert merkle.leaf_hash(written) == hashed
