@@ -4,22 +4,16 @@
 keys are the field names below, without the prefix; its tables are no settings, `plan` reads them.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    TomlConfigSettingsSource,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from audit_ledger.errors import ConfigurationError
 from audit_ledger.ledger_toml import TABLES, NotToml, config_file, line_of, parse
@@ -36,16 +30,10 @@ def default_home() -> Path:
     return platformdirs.user_data_path("audit-ledger", appauthor=False)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What a user can set. Times are in seconds."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="AUDIT_LEDGER_",
-        frozen=True,
-        extra="forbid",
-        env_ignore_empty=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: str | None = Field(None, description="PostgreSQL URL; without one, the embedded server")
     home: Path = Field(default_factory=default_home, description="folder of the embedded server")
@@ -141,49 +129,42 @@ class Settings(BaseSettings):
         """Cron and TOML do not expand `~`, and a script may change its working directory."""
         return home.expanduser().absolute()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, the environment over ledger.toml."""
-        del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, _File(settings_cls, config_file())
+
+def _from_environment() -> dict[str, Any]:
+    """What the environment says: text, or JSON where several values are meant. What is empty says nothing."""
+    given: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        variable = f"AUDIT_LEDGER_{name.upper()}"
+        text = os.environ.get(variable)
+        if text and get_origin(field.annotation) is tuple:
+            try:
+                given[name] = json.loads(text)
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"{variable} cannot be read",
+                    expected='JSON, e.g. ["tax id", "iban"]',
+                    actual=str(error),
+                    remedy="correct the environment variable",
+                ) from error
+        elif text:
+            given[name] = text
+    return given
 
 
-class _File(TomlConfigSettingsSource):
-    """ledger.toml without its tables."""
-
-    def __call__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__call__().items() if name not in TABLES}
-
-
-class _FileAlone(Settings):
-    """Settings as ledger.toml has them, whatever the environment says."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments only."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
+def _from_file() -> dict[str, Any]:
+    """What ledger.toml says, without its tables; nothing, where it is not there."""
+    file = config_file()
+    if not file.is_file():
+        return {}
+    _, content = parse(file.read_bytes())
+    return {name: value for name, value in content.items() if name not in TABLES}
 
 
 def wrong_settings(content: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """What cannot be used of the settings in the content of a ledger.toml: name, expected, actual, remedy."""
     given = {name: value for name, value in content.items() if name not in TABLES}
     try:
-        _FileAlone(**given)
+        Settings.model_validate(given)
     except ValidationError as error:
         return [_told(found, "correct the value") for found in error.errors()]
     return []
@@ -220,7 +201,7 @@ def load(**overrides: object) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        return Settings.model_validate({**_from_file(), **_from_environment(), **given})
     except ValidationError as error:
         first = error.errors()[0]
         variable = f"AUDIT_LEDGER_{'_'.join(str(part) for part in first['loc']).upper()}"
@@ -233,14 +214,7 @@ def load(**overrides: object) -> Settings:
             actual=actual,
             remedy=remedy,
         ) from error
-    except SettingsError as error:
-        raise ConfigurationError(
-            str(error),
-            expected='JSON, e.g. ["tax id", "iban"]',
-            actual=str(error.__cause__),
-            remedy="correct the environment variable",
-        ) from error
-    except ValueError as error:
+    except (NotToml, UnicodeDecodeError, OSError) as error:
         raise ConfigurationError(
             "ledger.toml cannot be read",
             expected="a TOML file",

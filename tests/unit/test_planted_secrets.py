@@ -61,7 +61,7 @@ PLACES: dict[str, Callable[[Redactor, Planted], object]] = {
         "application/x-ndjson",
     ),
     "deep json": lambda r, s: r.redact_body(
-        b'{"a":[' * 5_000 + json.dumps({s.json_key: s.value}).encode() + b"]}" * 5_000, JSON
+        b'{"a":[' * 1_000 + json.dumps({s.json_key: s.value}).encode() + b"]}" * 1_000, JSON
     ),
     "form": lambda r, s: r.redact_body(
         f"n=1&{quote(s.form_key, safe='')}={quote(s.value, safe='')}&m=2".encode(), FORM
