@@ -1,4 +1,4 @@
-"""Sealing and proofs on PostgreSQL: what is stored is what the pure functions compute, and changes are found."""
+"""Sealing and proofs on PostgreSQL: stored is what the pure functions compute, and changes are found."""
 
 import os
 import signal
@@ -121,7 +121,7 @@ def test_many_seals_store_what_the_pure_functions_compute(
         assert stored_tiles(admin) == {(t.level, t.number): data for t, data in computed.items()}
         assert sealing.seal(sealer, signer) is None
         with sealer.get_connection() as conn, conn.cursor(row_factory=tuple_row) as cursor:
-            read = tiles.hash_reader(size, lambda tile: sealing.read_tile(cursor, tile))  # noqa: B023
+            read = tiles.hash_reader(size, lambda tile: sealing.read_tile(cursor, tile))
             for old in older:
                 proof = merkle.consistency_proof(old.size, size, read)
                 checkpoint.verify_consistency(old, sealed, proof)
