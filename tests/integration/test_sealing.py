@@ -24,7 +24,7 @@ from audit_ledger.errors import (
     UnknownPosition,
     WrongRole,
 )
-from audit_ledger.evidence import checkpoint, keyring, merkle, proving, sealing, tiles
+from audit_ledger.evidence import checkpoint, keyring, merkle, proving, sealing, tiles, tlog_proof
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.settings import load
 from audit_ledger.store.database import Database
@@ -219,7 +219,7 @@ def test_two_sealers_at_once_do_the_work_once(
     append(600)
     with psycopg.connect(sealer_url) as gate, Database(sealer_url, "ledger", load(url=sealer_url)) as second:
         gate.execute("SELECT ledger.begin_seal()")
-        both = [InThread(lambda d=d: sealing.seal(d, signer)) for d in (second, second)]
+        both = [InThread(lambda: sealing.seal(second, signer)) for _ in range(2)]
         until(lambda: len(waiting(admin)) == 2)
         gate.rollback()
         done = [call.result() for call in both]
@@ -323,7 +323,7 @@ def test_an_event_that_was_signed_out_of_its_place_proves_nothing(
     first, second = (row[0] for row in admin.execute("SELECT leaf FROM leaves ORDER BY position"))
     hashes = [merkle.leaf_hash(second), merkle.leaf_hash(first)]
     signed = checkpoint.Checkpoint(signer.name, 2, merkle.root(hashes)).sign(signer)
-    forged = bytes(proving.TlogProof(0, (hashes[1],), signed, extra=second))
+    forged = bytes(tlog_proof.TlogProof(0, (hashes[1],), signed, extra=second))
     with pytest.raises(EvidenceInvalid, match="another position"):
         proving.verify_event(forged, [signer.verifier], origin=signer.name)
 
