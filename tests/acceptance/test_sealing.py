@@ -6,13 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 from typer.testing import CliRunner
 
+import audit_ledger
 from audit_ledger import Ledger, cli
+from audit_ledger.cli import sealing
 from audit_ledger.cli.app import app
+from tests.store import events, recorder_at
 
 SCRIPT = Path(sys.executable).with_name("audit-ledger")
 
@@ -96,6 +100,23 @@ def test_seal_without_a_key_says_how_to_make_one(ledger: Ledger) -> None:
     assert code == cli.FAILED
     assert "remedy: make one (audit-ledger key new)" in complaint
     assert ask("key", "list")[2] == "no key: audit-ledger key new\n"
+
+
+def test_follow_seals_after_a_minute_what_belongs_to_no_ended_run(
+    ledger: Ledger, admin_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask("key", "new")
+    with audit_ledger.connect(admin_url) as sealer, recorder_at(admin_url) as recorder:
+        follower = sealing._Follower(sealer)
+
+        def sealed_after_appending() -> int:
+            recorder.insert_events(events(uuid4(), 1))
+            follower.look()
+            return ledger.status().sealed
+
+        assert [sealed_after_appending() for _ in range(3)] == [1, 1, 1]
+        monkeypatch.setattr(sealing, "AT_LEAST", 0)
+        assert sealed_after_appending() == 4
 
 
 def test_follow_seals_when_a_run_ends(ledger: Ledger, admin: psycopg.Connection[Any]) -> None:

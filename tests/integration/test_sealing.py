@@ -25,7 +25,7 @@ from audit_ledger.errors import (
     WrongRole,
 )
 from audit_ledger.evidence import checkpoint, keyring, merkle, proving, sealing, tiles, tlog_proof
-from audit_ledger.evidence.keys import Signer
+from audit_ledger.evidence.keys import COSIGNATURE, Signer
 from audit_ledger.settings import load
 from audit_ledger.store.database import Database
 from audit_ledger.store.server import EmbeddedServer
@@ -57,7 +57,11 @@ def signer(admin: Admin) -> Signer:
 def append(url: str) -> Iterator[Callable[[int], None]]:
     """Appends so many events."""
     with recorder_at(url) as recorder:
-        yield lambda count: recorder.insert_events(events(uuid4(), count)) and None
+
+        def append(count: int) -> None:
+            recorder.insert_events(events(uuid4(), count))
+
+        yield append
 
 
 def scalar(conn: Admin, statement: str, params: Any = None) -> Any:
@@ -581,6 +585,12 @@ def test_the_setting_names_a_file_or_is_the_key(home: Path) -> None:
             keyring.make(settings, origin)
         with pytest.raises(ConfigurationError, match="another ledger"):
             keyring.find(settings, str(uuid4()))
+
+
+def test_the_key_of_a_witness_is_refused(home: Path) -> None:
+    witness = Signer(str(uuid4()), SEED, COSIGNATURE)
+    with pytest.raises(ConfigurationError, match="witness"):
+        keyring.find(load(home=home, sealing_key=SecretStr(witness.key)), witness.name)
 
 
 def test_without_a_key_the_error_says_how_to_make_one(sealer_url: str, append: Callable[[int], None]) -> None:

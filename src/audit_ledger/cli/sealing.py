@@ -87,9 +87,9 @@ def seal(
 
     with ctx.obj.connect(Role.sealer) as ledger:
         if follow:
-            from audit_ledger.cli.following import follow as following
+            from audit_ledger.cli import following
 
-            following(ledger, _Follower(ledger).look)
+            following.follow(ledger, _Follower(ledger).look, pause=following.AT_MOST)
             return
         with progress("sealing") as tell:
             sealed = ledger.seal(tell=tell)

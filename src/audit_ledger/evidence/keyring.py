@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 
 from audit_ledger.errors import ConfigurationError
-from audit_ledger.evidence.keys import Signer
+from audit_ledger.evidence.keys import ED25519, Signer
 from audit_ledger.settings import Settings
 
 SECRET = "PRIVATE+KEY+"  # noqa: S105  it is what all of them begin with
@@ -64,6 +64,13 @@ def find(settings: Settings, origin: str) -> Signer:
         signer = Signer.parse(given)
     else:
         signer = read(Path(given).expanduser() if given else key_file(settings, origin))
+    if signer.type != ED25519:
+        raise ConfigurationError(
+            "the sealing key is that of a witness",
+            expected="a key of type 1, Ed25519",
+            actual=f"type {signer.type}",
+            remedy="seal with the key that audit-ledger key new made",
+        )
     if signer.name != origin:
         raise ConfigurationError(
             "the sealing key is that of another ledger",
