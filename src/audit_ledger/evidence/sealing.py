@@ -41,6 +41,13 @@ BATCHES = r"""
 """Batches of leaves, each leaf behind its length of two bytes; of one too long for that, two zero bytes and
 its hash. A row for each leaf would take longer, and the server may hash more slowly than we do."""
 
+PLANNED = """
+    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+           set_config('jit', 'off', true)
+"""
+"""Holds the planner to the primary key, whatever it believes of a log that grows without end; and compiling
+the statement anew for each chunk would take longer than running it."""
+
 KEEP = "keep the database as it is, and compare with a backup and with checkpoints that were kept elsewhere"
 """What to do where what is stored was changed."""
 
@@ -132,6 +139,7 @@ def _seal(cursor: Cursor, signer: Signer, tell: Tell) -> Checkpoint | None:
     edge = _edge(cursor, last, signer)
     if last.position == last.size:
         return None
+    cursor.execute(PLANNED)
     for start in range(last.size, last.position, CHUNK):
         end = min(start + CHUNK, last.position)
         _add(cursor, edge.append(_hashes(cursor, start, end)))
