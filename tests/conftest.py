@@ -23,6 +23,7 @@ from psycopg import sql
 
 import audit_ledger
 from audit_ledger import Ledger
+from audit_ledger.recording.capture import current
 from audit_ledger.store import migrations
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 from tests.receivers import Mailbox, Webhook
@@ -42,6 +43,9 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("AUDIT_LEDGER_CONFIG", str(home / "none.toml"))
     monkeypatch.setenv("AUDIT_LEDGER_HOME", str(home))
+    # A run that a test leaves open must not say for ever after that it goes on, nor be the next one's.
+    monkeypatch.setenv("AUDIT_LEDGER_HEARTBEAT", "0")
+    current._inside.set(None)
 
 
 @pytest.fixture
