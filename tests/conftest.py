@@ -65,6 +65,11 @@ def server() -> Iterator[EmbeddedServer]:
     binaries = os.environ.get("AUDIT_LEDGER_TEST_POSTGRES")
     server = EmbeddedServer(path, binaries=Path(binaries) if binaries else None)
     server.ensure_running()
+    with psycopg.connect(server.url(SUPERUSER, "postgres"), autocommit=True) as conn:
+        # Nothing here outlives the tests; those about crashes have servers of their own.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            conn.execute(f"ALTER SYSTEM SET {setting} = off")
+        conn.execute("SELECT pg_reload_conf()")
     yield server
     server.stop()
     shutil.rmtree(path, ignore_errors=True)
