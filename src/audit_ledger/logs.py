@@ -26,8 +26,8 @@ from audit_ledger.errors import InvalidValue
 from audit_ledger.recording.capture.current import current
 from audit_ledger.recording.capture.instrument import acquire
 from audit_ledger.recording.redacting import redactor
-from audit_ledger.recording.redaction import Redactor
 from audit_ledger.recording.run import Run
+from audit_ledger.redaction import Redactor
 from audit_ledger.settings import load
 
 Fields = MutableMapping[str, Any]

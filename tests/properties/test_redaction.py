@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from audit_ledger.recording.redaction import (
+from audit_ledger.redaction import (
     REDACTED,
     Redactor,
     redact,

@@ -9,7 +9,7 @@ import pytest
 from audit_ledger.executing.arguments import duration, parse
 from audit_ledger.executing.tail import KEPT_BYTES, SHOWN, Tail
 from audit_ledger.recording.joining import Report, combined, invitation, reports
-from audit_ledger.recording.redaction import Redactor
+from audit_ledger.redaction import Redactor
 
 NOON = datetime(2025, 12, 24, 12, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from audit_ledger.recording.redaction import Redactor
+from audit_ledger.redaction import Redactor
 from tests.secrets import HARMLESS, HARMLESS_IN_JSON, SECRETS, Planted
 
 FORM = "application/x-www-form-urlencoded"

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from audit_ledger.recording import redaction
-from audit_ledger.recording.redaction import (
+from audit_ledger import redaction
+from audit_ledger.redaction import (
     REDACTED,
     Redactor,
     redact,

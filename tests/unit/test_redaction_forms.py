@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from audit_ledger.errors import InvalidValue
-from audit_ledger.recording.redaction import (
+from audit_ledger.redaction import (
     REDACTED,
     Redactor,
     marks,
@@ -293,7 +293,7 @@ def test_json_of_any_depth_is_read_as_json(secret: str) -> None:
     ["[1 2]", "[1,]", "[,1]", '{"a" 1}', '{"a":1,}', "{1:2}", "[1}", "[]]", "[", '{"a":[}', "[nul]"],
 )
 def test_the_reader_of_deep_json_takes_json_only(text: str) -> None:
-    from audit_ledger.recording.redaction.json_text import load
+    from audit_ledger.redaction.json_text import load
 
     with pytest.raises(ValueError):  # noqa: PT011 — json's own
         load("[" * 5_000 + text + "]" * 5_000)

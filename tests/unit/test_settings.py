@@ -6,7 +6,7 @@ import pytest
 
 from audit_ledger.errors import ConfigurationError
 from audit_ledger.recording.redacting import redactor
-from audit_ledger.recording.redaction import Redactor
+from audit_ledger.redaction import Redactor
 from audit_ledger.settings import Settings, load
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"

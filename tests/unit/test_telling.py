@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from audit_ledger.events import ApiCallMade
 from audit_ledger.recording.capture.telling import COMMITMENTS, _at_most, _split
 from audit_ledger.recording.messages import CLEAN, Messages
-from audit_ledger.recording.redaction import Redactor
+from audit_ledger.redaction import Redactor
 
 PARTS = (
     "http:",

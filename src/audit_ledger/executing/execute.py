@@ -21,8 +21,8 @@ from audit_ledger.recording.joining import REPORT, RUN, Invitation, combined, re
 
 if TYPE_CHECKING:
     from audit_ledger.executing.recording import Recording
-    from audit_ledger.recording.redaction import Redactor
     from audit_ledger.recording.run import Run
+    from audit_ledger.redaction import Redactor
 
 NOT_STARTED = 75
 """EX_TEMPFAIL of sysexits.h: the command was not started; another time it may be."""

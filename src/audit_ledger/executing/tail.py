@@ -3,7 +3,7 @@
 import threading
 
 from audit_ledger.events import storable
-from audit_ledger.recording.redaction import Redactor
+from audit_ledger.redaction import Redactor
 
 KEPT_BYTES = 64 << 10
 """So much is kept while the command runs: a secret must be seen whole to be cut out."""

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from audit_ledger.errors import RunEnded
 from audit_ledger.events import RunFailed
 from audit_ledger.recording.failure import describe
-from audit_ledger.recording.redaction import Redactor
+from audit_ledger.redaction import Redactor
 from audit_ledger.store.recorder import LedgerRecorder
 
 

@@ -9,7 +9,7 @@ from pydantic_core import to_jsonable_python
 from audit_ledger.errors import InvalidValue
 from audit_ledger.events import canonical_json
 from audit_ledger.recording.messages import BINARY, JSON
-from audit_ledger.recording.redaction import Redactor
+from audit_ledger.redaction import Redactor
 from audit_ledger.store.bodies import Body
 
 

@@ -4,7 +4,7 @@ import traceback
 from typing import Any
 
 from audit_ledger.events import storable
-from audit_ledger.recording.redaction import Redactor
+from audit_ledger.redaction import Redactor
 
 FRAMES = 10
 MESSAGE_CHARACTERS = 2_000

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from audit_ledger.events import canonical_json
 from audit_ledger.recording.capture.copying import decoded
-from audit_ledger.recording.redaction import Redactor
+from audit_ledger.redaction import Redactor
 from audit_ledger.store.bodies import Body
 
 JSON = "application/json"

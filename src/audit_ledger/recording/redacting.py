@@ -1,6 +1,6 @@
 """The redactor of an installation, made from its settings."""
 
-from audit_ledger.recording.redaction import Redactor
+from audit_ledger.redaction import Redactor
 from audit_ledger.settings import Settings
 
 

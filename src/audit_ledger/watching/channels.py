@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from audit_ledger.errors import ConfigurationError, DeliveryFailed
-from audit_ledger.recording.redaction import REDACTED, redact_text
+from audit_ledger.redaction import REDACTED, redact_text
 from audit_ledger.version import VERSION
 
 if TYPE_CHECKING:

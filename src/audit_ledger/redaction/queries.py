@@ -4,11 +4,11 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus
 
-from audit_ledger.recording.redaction.marks import MARK, user_mark
-from audit_ledger.recording.redaction.names import LONGEST
+from audit_ledger.redaction.marks import MARK, user_mark
+from audit_ledger.redaction.names import LONGEST
 
 if TYPE_CHECKING:
-    from audit_ledger.recording.redaction.rules import Rules
+    from audit_ledger.redaction.rules import Rules
 
 _USER = re.compile(r"""(?x)
     ( : (?P<http> (?<=(?i:http):) | (?<=(?i:https):) )?+ (?: \\?/ ){2} )

@@ -9,12 +9,12 @@ import base64
 import re
 from typing import TYPE_CHECKING
 
-from audit_ledger.recording.redaction.commands import NEGATED
-from audit_ledger.recording.redaction.marks import MARK, SCHEME
-from audit_ledger.recording.redaction.names import squash
+from audit_ledger.redaction.commands import NEGATED
+from audit_ledger.redaction.marks import MARK, SCHEME
+from audit_ledger.redaction.names import squash
 
 if TYPE_CHECKING:
-    from audit_ledger.recording.redaction.rules import Rules
+    from audit_ledger.redaction.rules import Rules
 
 _LINES = ("authorization", "cookie", "connectionstring", "passphrase")  # run to the line's end
 _PROSE = ("auth", "authentication", "authorization", "bond", "bonds", "scheme", "share", "shares", "token")

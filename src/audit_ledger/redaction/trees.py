@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from audit_ledger.recording.redaction import commands
-from audit_ledger.recording.redaction.json_text import dump, load
-from audit_ledger.recording.redaction.names import LONGEST, is_oauth
+from audit_ledger.redaction import commands
+from audit_ledger.redaction.json_text import dump, load
+from audit_ledger.redaction.names import LONGEST, is_oauth
 
 if TYPE_CHECKING:
-    from audit_ledger.recording.redaction.rules import Rules
+    from audit_ledger.redaction.rules import Rules
 
 _SHAPES = (("name", "value"), ("key", "value"), ("Name", "Value"), ("Key", "Value"))
 

@@ -3,10 +3,10 @@
 import re
 from typing import TYPE_CHECKING
 
-from audit_ledger.recording.redaction import blocks
+from audit_ledger.redaction import blocks
 
 if TYPE_CHECKING:
-    from audit_ledger.recording.redaction.rules import Rules
+    from audit_ledger.redaction.rules import Rules
 
 _TEXTUAL = re.compile(r"text/|application/.*(?:json|xml|form|javascript|yaml)")
 _BOUNDARY = re.compile(r"""(?i);\s*boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))""")

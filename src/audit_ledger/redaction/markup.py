@@ -11,7 +11,7 @@ from html import escape, unescape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from audit_ledger.recording.redaction.rules import Rules
+    from audit_ledger.redaction.rules import Rules
 
 _TAG = re.compile(r"""(?x) < (?P<name> [A-Za-z_][\w:.-]*+ )
     (?P<attributes> (?: "[^"]*+" | '[^']*+' | [^<>"'] )*+ (?= > ) | [^<>]*+ ) >""")

@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from audit_ledger.recording.redaction.rules import Rules
+    from audit_ledger.redaction.rules import Rules
 
 _KEY = re.compile(r"""(?xm)
     ^ (?P<before> (?P<indent> [ ]*+ (?: -[ ]++ )*+ )

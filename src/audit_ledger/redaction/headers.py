@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from audit_ledger.recording.redaction.names import LONGEST, header_holds_secret
+from audit_ledger.redaction.names import LONGEST, header_holds_secret
 
 if TYPE_CHECKING:
-    from audit_ledger.recording.redaction.rules import Rules
+    from audit_ledger.redaction.rules import Rules
 
 LONGEST_VALUE: Final = 1_000  # characters of a response header's value that are kept
 _KEPT = frozenset(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final
 
-from audit_ledger.recording.redaction.marks import MARK
+from audit_ledger.redaction.marks import MARK
 
 # A prefix of fixed width, that ends in a rare character; then the rest.
 _PREFIXED = (

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from audit_ledger.recording.redaction import (
+from audit_ledger.redaction import (
     blocks,
     bodies,
     commands,
@@ -17,7 +17,7 @@ from audit_ledger.recording.redaction import (
     trees,
     values,
 )
-from audit_ledger.recording.redaction.marks import mark
+from audit_ledger.redaction.marks import mark
 
 # A text without any of this is left at once; the colons of times and URLs do not count.
 _TRIGGER = re.compile(

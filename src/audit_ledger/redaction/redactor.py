@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, TypeAlias, cast
 
 from audit_ledger.errors import InvalidValue
-from audit_ledger.recording.redaction.rules import Rules
+from audit_ledger.redaction.rules import Rules
 
 JsonValue: TypeAlias = dict[str, Any] | list[Any] | tuple[Any, ...] | str | int | float | bool | bytes | None
 _DEPTH = 4  # of encodings within encodings that are opened

@@ -6,10 +6,10 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from audit_ledger.recording.redaction.marks import MARK, password_of
+from audit_ledger.redaction.marks import MARK, password_of
 
 if TYPE_CHECKING:
-    from audit_ledger.recording.redaction.rules import Rules
+    from audit_ledger.redaction.rules import Rules
 
 # Of each program, the letters of options whose value is secret: attached to it, and after it.
 _PROGRAMS = {

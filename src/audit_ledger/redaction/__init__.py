@@ -21,8 +21,8 @@ for each form: `trees`, `json_text`, `text`, `blocks`, `markup`, `queries`, `com
 `bodies`. `names`, `values` and `marks` say what is secret and what takes its place.
 """
 
-from audit_ledger.recording.redaction.marks import REDACTED
-from audit_ledger.recording.redaction.redactor import JsonValue, Redactor
+from audit_ledger.redaction.marks import REDACTED
+from audit_ledger.redaction.redactor import JsonValue, Redactor
 
 __all__ = ["REDACTED", "JsonValue", "Redactor", "redact", "redact_body", "redact_text", "redact_url"]
 
