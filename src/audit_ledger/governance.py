@@ -1,40 +1,19 @@
 """What officers may do with a ledger: erase bodies, hold them, and say how long they are kept."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from uuid import UUID
 
+from audit_ledger.reaching import Reaching
 from audit_ledger.reading import erasures
 from audit_ledger.reading.holds import Hold, find_hold, hold_scope
 from audit_ledger.recording import governance
 from audit_ledger.recording.erasure import Erasure, erase
 from audit_ledger.store import migrations
-from audit_ledger.store.database import Database
 from audit_ledger.store.projections import Progress
-from audit_ledger.store.recorder import LedgerRecorder
 
 
-class Governance(ABC):
+class Governance(Reaching):
     """The part of `Ledger` that is for officers; asking is for everybody."""
-
-    @property
-    @abstractmethod
-    def ledger_id(self) -> UUID:
-        """The ledger's identity."""
-
-    @property
-    @abstractmethod
-    def database(self) -> Database:
-        """Its connections."""
-
-    @property
-    @abstractmethod
-    def _ready(self) -> migrations.Ready:
-        """What was found when the database was reached."""
-
-    @property
-    @abstractmethod
-    def _recorder(self) -> LedgerRecorder:
-        """Its event store."""
 
     def erase_payload(self, payload_id: int, *, reason: str, by: str) -> Erasure:
         """Erase the body of an API request or response, for good. What refers to it stays on record.

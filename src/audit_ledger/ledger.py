@@ -12,19 +12,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
-from audit_ledger.errors import ConfigurationError, LedgerError, ReadModelsBehind, UnknownRun, Unreachable
+from audit_ledger.errors import LedgerError, ReadModelsBehind, UnknownRun, Unreachable
 from audit_ledger.governance import Governance
 from audit_ledger.proofs import Proofs
-from audit_ledger.reaching import Reaching
 from audit_ledger.reaching import prepare as prepare
 from audit_ledger.reading import status as states
 from audit_ledger.reading.as_of import AsOf, AsOfWhen, Header, asked, header, header_of_now
@@ -43,7 +38,7 @@ from audit_ledger.statements import Statements
 from audit_ledger.store import migrations, projections
 from audit_ledger.store.comparison import Verified, verify_live
 from audit_ledger.store.copies import Tell, silent
-from audit_ledger.store.database import Reader, translated
+from audit_ledger.store.database import Reader, public_url, translated
 from audit_ledger.store.recorder import RecordedEvent
 from audit_ledger.store.spool import Spool
 from audit_ledger.watching.service import watch
@@ -83,7 +78,7 @@ def connect(
     return ledger
 
 
-class Ledger(Reaching, Reading, Statements, Governance, Proofs):
+class Ledger(Reading, Statements, Governance, Proofs):
     """A connection to a ledger; a context manager that closes it.
 
     How it is reached is in Reaching, what can be asked in Reading, what can be said outside of runs in
@@ -100,22 +95,6 @@ class Ledger(Reaching, Reading, Statements, Governance, Proofs):
         super().__init__(settings, role)
         self._messages = messages
         self._process_id = os.getpid()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections. The embedded server runs on."""
-        self._database.close()
-        self._spooling.close()
 
     # Recording
 
@@ -248,18 +227,14 @@ class Ledger(Reaching, Reading, Statements, Governance, Proofs):
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
-        with ExitStack() as stack:
-            collector = (
-                None if metrics is None else stack.enter_context(_metrics().serving(self.database, metrics))
-            )
-            watch(
-                self.database,
-                self.settings,
-                stopped=stopped,
-                plan_file=plan_file,
-                verify_at=verify_at,
-                **({} if collector is None else {"ready": collector.at_work, "ended": collector.at_rest}),
-            )
+        watch(
+            self.database,
+            self.settings,
+            stopped=stopped,
+            plan_file=plan_file,
+            verify_at=verify_at,
+            metrics=metrics,
+        )
 
     def _start(self, **what: Any) -> Run:
         self._check_process()
@@ -404,28 +379,3 @@ class Ledger(Reaching, Reading, Statements, Governance, Proofs):
                 actual=f"process {os.getpid()}",
                 remedy="call audit_ledger.connect() in the child",
             )
-
-
-def _metrics() -> Any:
-    """The module that serves metrics, which takes a package of the extra `watch`."""
-    try:
-        from audit_ledger.watching import metrics
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "prometheus_client":
-            raise
-        raise ConfigurationError(
-            "metrics cannot be served",
-            expected="the package prometheus-client",
-            actual="it is not installed",
-            remedy="pip install 'audit-ledger[watch]'",
-        ) from error
-    return metrics
-
-
-def public_url(url: str) -> str:
-    """A URL as it may be shown: without its password."""
-    if "://" in url:
-        given = conninfo_to_dict(url)
-        password = given.get("password")
-        return url.replace(f":{password}@", "@") if password else url
-    return make_conninfo("", **{k: v for k, v in conninfo_to_dict(url).items() if k != "password"})

@@ -1,29 +1,13 @@
 """What makes a ledger's content provable: sealing it, and proofs of what is sealed."""
 
-from abc import ABC, abstractmethod
-from uuid import UUID
-
 from audit_ledger.evidence import keyring, proving, sealing
 from audit_ledger.evidence.checkpoint import Checkpoint
-from audit_ledger.settings import Settings
+from audit_ledger.reaching import Reaching
 from audit_ledger.store.copies import Tell, silent
-from audit_ledger.store.database import Database
 
 
-class Proofs(ABC):
+class Proofs(Reaching):
     """The part of `Ledger` that seals, for who has the key, and that proves, for everybody."""
-
-    settings: Settings
-
-    @property
-    @abstractmethod
-    def ledger_id(self) -> UUID:
-        """The ledger's identity."""
-
-    @property
-    @abstractmethod
-    def database(self) -> Database:
-        """Its connections."""
 
     def seal(self, *, tell: Tell = silent) -> Checkpoint | None:
         """Seal all events that are there; returns the new checkpoint, or None where nothing is new.

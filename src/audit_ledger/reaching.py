@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 import psycopg
@@ -74,6 +75,22 @@ class Reaching:
         self.spool = self._spooling.spool
         self._found: migrations.Ready | None = None
         self._found_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. The embedded server runs on."""
+        self._database.close()
+        self._spooling.close()
 
     def reach(self) -> LedgerError | None:
         """Look whether the database is there and holds the ledger; returns why not, where runs are spooled.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,11 +10,11 @@ from typing import Any, Self
 from uuid import UUID
 
 from audit_ledger.errors import InvalidValue, UnknownDecision, UnknownPosition
+from audit_ledger.reaching import Reaching
 from audit_ledger.reading.alerts import find_alert
 from audit_ledger.reading.chain import Chain, chain
 from audit_ledger.recording import decisions
-from audit_ledger.store.database import Database, Reader
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.database import Reader
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,8 @@ class Reference:
             ) from error
 
 
-class Statements(ABC):
+class Statements(Reaching):
     """The part of `Ledger` for what is said outside of runs."""
-
-    @property
-    @abstractmethod
-    def ledger_id(self) -> UUID:
-        """The ledger's identity."""
-
-    @property
-    @abstractmethod
-    def database(self) -> Database:
-        """Its connections."""
-
-    @property
-    @abstractmethod
-    def _recorder(self) -> LedgerRecorder:
-        """Its event store."""
 
     @property
     @abstractmethod

@@ -22,6 +22,7 @@ from audit_ledger.cli import (
     replaying,
     sealing,
     spooled,
+    standing,
     watching,
 )
 from audit_ledger.cli.output import complain
@@ -106,12 +107,12 @@ app.command(rich_help_panel="Questions")(records.diff)
 app.command(rich_help_panel="Questions")(records.chain)
 app.command(rich_help_panel="Questions")(calls.calls)
 app.command(rich_help_panel="Questions")(calls.payload)
-app.command(rich_help_panel="Watching")(questions.check)
+app.command(rich_help_panel="Watching")(watching.check)
 app.command(rich_help_panel="Watching")(watching.watch)
 app.command(rich_help_panel="Watching")(watching.alerts)
 app.command(rich_help_panel="Watching")(watching.ack)
 app.command("audit-alerts", rich_help_panel="Watching")(watching.audit_alerts)
-app.command(rich_help_panel="Questions")(questions.status)
+app.command(rich_help_panel="Questions")(standing.status)
 app.command(rich_help_panel="Questions")(replaying.replay)
 app.command(rich_help_panel="Questions")(replaying.verify)
 
@@ -146,7 +147,7 @@ app.add_typer(spool, name="spool", rich_help_panel="Amendments")
 projections = typer.Typer(
     no_args_is_help=True, help="The read models: how far they are, and bringing them on."
 )
-projections.command("status")(questions.projections_status)
+projections.command("status")(standing.projections_status)
 projections.command("update")(amendments.projections_update)
 projections.command("rebuild")(replaying.projections_rebuild)
 app.add_typer(projections, name="projections", rich_help_panel="Amendments")

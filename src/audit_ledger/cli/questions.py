@@ -1,4 +1,4 @@
-"""The commands that ask: runs, show, provenance, check, status, projections status."""
+"""The commands that ask: runs, show, provenance."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audit_ledger import cli
 from audit_ledger.cli.output import (
     Column,
     Form,
     Format,
     Json,
-    count,
-    instant,
     one_line,
     print_export,
     print_json,
@@ -310,98 +307,3 @@ def provenance(
         print_table(rows, PROVENANCE)
     else:
         warn(f"no run has touched {record_type} {record_id}")
-
-
-def check(
-    ctx: typer.Context,
-    since: Annotated[str, typer.Option(help=SINCE)] = "24h",
-    as_json: Json = False,
-    as_of: AsOf = None,
-    final: Final = False,
-) -> None:
-    """Look once for what is not well: for cron.
-
-    Runs that failed, were not begun when ledger.toml says so, take too long, show no sign of life or brought
-    nothing, and whatever else a watcher would find; or no run at all. Ends with 1 when there is something.
-
-    Example: audit-ledger check --since 24h
-    """
-    from audit_ledger.reading.when import since as instant_of
-
-    with asking(ctx) as ledger:
-        start = instant_of(since, now=ledger.now)
-        findings = ledger.check(start)
-        number = ledger.runs.started_since(start).count()
-    if as_json:
-        print_json([asdict(found) for found in findings])
-    else:
-        for found in findings:
-            about = f" {found.task}" if found.task else f" since {instant(start)}"
-            run = f" (run {found.run_id.hex[:8]})" if found.run_id else ""
-            typer.echo(one_line(f"❌ {found.kind}{about}{run}: {found.detail}"))
-        if not findings:
-            typer.echo(f"✅ {count(number, 'run')} since {instant(start)}: nothing is wrong")
-    if findings:
-        raise typer.Exit(cli.WRONG)
-
-
-MODELS = (
-    Column("read model", "projection"),
-    Column("position", "position"),
-    Column("lag", "lag"),
-    Column("moved", "updated_at"),
-    Column("file changed", "changed"),
-)
-
-
-def status(ctx: typer.Context, as_json: Json = False) -> None:
-    """Show where the ledger is, how far it goes, and how far the read models are.
-
-    Example: audit-ledger status
-    """
-    with ctx.obj.connect() as ledger:
-        found, spooled = ledger.status(), ledger.spool.status()
-    if as_json:
-        print_json({**asdict(found), "spool": asdict(spooled)})
-        return
-    waiting = f"{count(spooled.events, 'event')} in {spooled.path}: audit-ledger spool status"
-    print_pairs(
-        [
-            ("ledger", found.ledger_id),
-            ("place", found.place),
-            ("made", found.created_at),
-            ("first event", found.first_recorded_at or "none yet"),
-            ("head", f"position {found.position}"),
-            ("recorded", found.recorded_at),
-            ("sealed", _sealed(found)),
-            ("set aside", count(found.set_aside, "event") if found.set_aside else "none"),
-            ("spooled", waiting if spooled.events else "none"),
-        ]
-    )
-    typer.echo()
-    print_table(_models(found), MODELS)
-
-
-def _sealed(found: Any) -> str:
-    unsealed = f"{count(found.unsealed, 'event')} unsealed" if found.unsealed else "nothing unsealed"
-    if not found.sealed:
-        return f"nothing yet; {unsealed}"
-    return f"up to position {found.sealed} at {instant(found.sealed_at)}; {unsealed}"
-
-
-def projections_status(ctx: typer.Context, as_json: Json = False) -> None:
-    """Show how far each read model is, and by how many events it lags.
-
-    Example: audit-ledger projections status
-    """
-    with ctx.obj.connect() as ledger:
-        found = ledger.status()
-    if as_json:
-        print_json([asdict(model) for model in found.read_models])
-    else:
-        print_table(_models(found), MODELS)
-
-
-def _models(found: Any) -> list[dict[str, Any]]:
-    rows = [asdict(model) for model in found.read_models]
-    return [{**row, "changed": "yes" if row["changed"] else "no"} for row in rows]

@@ -1,4 +1,4 @@
-"""The commands that watch: watch, alerts, ack, audit-alerts."""
+"""The commands that watch: check, watch, alerts, ack, audit-alerts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from audit_ledger.cli.output import (
     warn,
 )
 from audit_ledger.cli.place import asking
-from audit_ledger.cli.questions import AsOf, Final
+from audit_ledger.cli.questions import SINCE, AsOf, Final
 
 ALERT_ID = typer.Argument(help="The alert's id, or its first digits.")
 
@@ -65,6 +65,39 @@ class LogFormat(StrEnum):
 
     text = "text"
     json = "json"
+
+
+def check(
+    ctx: typer.Context,
+    since: Annotated[str, typer.Option(help=SINCE)] = "24h",
+    as_json: Json = False,
+    as_of: AsOf = None,
+    final: Final = False,
+) -> None:
+    """Look once for what is not well: for cron.
+
+    Runs that failed, were not begun when ledger.toml says so, take too long, show no sign of life or brought
+    nothing, and whatever else a watcher would find; or no run at all. Ends with 1 when there is something.
+
+    Example: audit-ledger check --since 24h
+    """
+    from audit_ledger.reading.when import since as instant_of
+
+    with asking(ctx) as ledger:
+        start = instant_of(since, now=ledger.now)
+        findings = ledger.check(start)
+        number = ledger.runs.started_since(start).count()
+    if as_json:
+        print_json([asdict(found) for found in findings])
+    else:
+        for found in findings:
+            about = f" {found.task}" if found.task else f" since {instant(start)}"
+            run = f" (run {found.run_id.hex[:8]})" if found.run_id else ""
+            typer.echo(one_line(f"❌ {found.kind}{about}{run}: {found.detail}"))
+        if not findings:
+            typer.echo(f"✅ {count(number, 'run')} since {instant(start)}: nothing is wrong")
+    if findings:
+        raise typer.Exit(cli.WRONG)
 
 
 def watch(

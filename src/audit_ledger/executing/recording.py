@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from audit_ledger.reaching import Reaching
 from audit_ledger.recording import redacting
@@ -25,18 +24,6 @@ class Recording(Reaching):
         super().__init__(load(url=url, home=home, name=name, when_away=when_away))
         self.redactor = redacting.redactor(self.settings)
         self.reach()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._database.close()
-        self._spooling.close()
 
     @property
     def recorder(self) -> LedgerRecorder:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from audit_ledger.errors import AmbiguousAlert, UnknownAlert
-from audit_ledger.reading.query import Query, id_range
+from audit_ledger.reading.query import Query, the_one
 from audit_ledger.reading.runs import columns
 from audit_ledger.store.database import Reader
 
@@ -89,18 +89,7 @@ def find_alert(reader: Reader, alert_id: UUID | str) -> AlertRow:
         AmbiguousAlert: there are several.
         InvalidValue: not hexadecimal digits.
     """
-    low, high = id_range("alert id", alert_id)
-    found = Alerts(reader).where("alert_id BETWEEN {low} AND {high}", low=low, high=high).limit(2).all()
-    if not found:
-        raise UnknownAlert(f"no alert has the id {alert_id}", remedy="list the alerts: audit-ledger alerts")
-    if len(found) > 1:
-        raise AmbiguousAlert(
-            f"several alerts begin with {alert_id}",
-            expected="the digits of one alert",
-            actual=", ".join(str(alert.alert_id) for alert in found),
-            remedy="give more digits",
-        )
-    return found[0]
+    return the_one(Alerts(reader), "alert_id", alert_id, "alert", (UnknownAlert, AmbiguousAlert))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from audit_ledger.errors import InvalidValue
+from audit_ledger.errors import InvalidValue, LedgerError
 from audit_ledger.store.copies import export_statement
 from audit_ledger.store.database import Reader
 
@@ -136,3 +136,37 @@ def id_range(what: str, given: UUID | str) -> tuple[UUID, UUID]:
     if not re.fullmatch("[0-9a-f]{1,32}", digits):
         raise InvalidValue(what, expected="a UUID, or its first digits", actual=f"{given!r:.80}")
     return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+
+
+def the_one(
+    query: Query[T],
+    column: LiteralString,
+    given: UUID | str,
+    noun: str,
+    errors: tuple[type[LedgerError], type[LedgerError]],
+) -> T:
+    """The only row whose UUID is that, or begins so.
+
+    Args:
+        query: The rows to look among.
+        column: The column with the UUID.
+        given: A UUID, or its first digits.
+        noun: What the rows are: "run".
+        errors: What to raise where there is none, and where there are several.
+
+    Raises:
+        LedgerError: one of those.
+        InvalidValue: not hexadecimal digits.
+    """
+    low, high = id_range(f"{noun} id", given)
+    found = query.where(f"{column} BETWEEN {{low}} AND {{high}}", low=low, high=high).limit(4).rows()
+    if not found:
+        raise errors[0](f"no {noun} has the id {given}", remedy=f"list the {noun}s: audit-ledger {noun}s")
+    if len(found) > 1:
+        raise errors[1](
+            f"several {noun}s begin with {given}",
+            expected=f"the digits of one {noun}",
+            actual=", ".join(str(row[column]) for row in found[:3]) + (", …" if len(found) > 3 else ""),
+            remedy="give more digits",
+        )
+    return query.make(found[0])

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from audit_ledger.errors import AmbiguousRun, InvalidValue, UnknownRun
-from audit_ledger.reading.query import Query, id_range
+from audit_ledger.reading.query import Query, the_one
 from audit_ledger.reading.when import since
 from audit_ledger.store.database import Reader
 
@@ -234,18 +234,7 @@ def find_run(database: Reader, run_id: UUID | str) -> RunRow:
         AmbiguousRun: there are several.
         InvalidValue: not hexadecimal digits.
     """
-    low, high = id_range("run id", run_id)
-    found = Runs(database).where("run_id BETWEEN {low} AND {high}", low=low, high=high).limit(4).all()
-    if not found:
-        raise UnknownRun(f"no run has the id {run_id}", remedy="list the runs: audit-ledger runs")
-    if len(found) > 1:
-        raise AmbiguousRun(
-            f"several runs begin with {run_id}",
-            expected="the digits of one run",
-            actual=", ".join(str(run.run_id) for run in found[:3]) + (", …" if len(found) > 3 else ""),
-            remedy="give more digits",
-        )
-    return found[0]
+    return the_one(Runs(database), "run_id", run_id, "run", (UnknownRun, AmbiguousRun))
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,15 @@ def unreachable(url: str, error: BaseException) -> Unreachable:
     )
 
 
+def public_url(url: str) -> str:
+    """A URL as it may be shown: without its password."""
+    if "://" in url:
+        given = conninfo_to_dict(url)
+        password = given.get("password")
+        return url.replace(f":{password}@", "@") if password else url
+    return make_conninfo("", **{k: v for k, v in conninfo_to_dict(url).items() if k != "password"})
+
+
 @contextmanager
 def translated(database: Database) -> Iterator[None]:
     """Raise what the database refused as an error of ours; everything else passes unchanged."""

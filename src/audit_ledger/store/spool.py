@@ -32,6 +32,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from audit_ledger.errors import SpoolBusy, SpoolError, SpoolFull
 from audit_ledger.settings import Settings
+from audit_ledger.store import durable
 from audit_ledger.store.pending import Batch, Spooled
 
 if TYPE_CHECKING:  # a spool that is empty is not opened, and whoever finds it so has no time for these
@@ -128,7 +129,7 @@ class Spool:
             if self.ledger_id == ledger_id:
                 return
         with self._explained():
-            self._put(self.path.with_suffix(".ledger"), str(ledger_id))
+            durable.put(self.path.with_suffix(".ledger"), str(ledger_id))
 
     # Writing
 
@@ -355,34 +356,13 @@ class Spool:
             os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             make(fresh, max_bytes=self._max_bytes)
             fresh.rename(self.path)
-        self._sync_folder()
+        durable.sync(self.path.parent)
 
     def _changing(self) -> FileLock:
         """The lock of whoever makes the file or moves it aside."""
         from filelock import FileLock
 
         return FileLock(self.path.with_suffix(".making"), timeout=self._lock_timeout, mode=0o600)
-
-    def _put(self, path: Path, text: str) -> None:
-        """Write a small file, whole or not at all."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, fresh = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(descriptor)
-            Path(fresh).replace(path)
-        except BaseException:
-            Path(fresh).unlink(missing_ok=True)
-            raise
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _move_aside(self, damage: str) -> None:
         """Give a damaged file another name, unless another process has done so."""

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -62,8 +62,8 @@ def watch(
     plan_file: Path | None = None,
     send: Send = tell,
     verify_at: str | None = None,
+    metrics: str | None = None,
     ready: Callable[[Watcher], None] = lambda _: None,
-    ended: Callable[[], None] = lambda: None,
 ) -> None:
     """Watch until stopped; a database that is lost is waited for.
 
@@ -75,14 +75,61 @@ def watch(
             cannot be used, that is said, and the last one that could holds on.
         send: How channels are told.
         verify_at: When to verify the read models: a cron expression, in UTC; never by default.
+        metrics: [HOST:]PORT at which metrics are served meanwhile; by default nowhere.
         ready: Is told of each watcher that has taken over.
-        ended: Is told when that one is no longer at work.
 
     Raises:
-        ConfigurationError: ledger.toml, or that schedule, cannot be used.
+        ConfigurationError: ledger.toml, or that schedule, cannot be used; or metrics cannot be served there.
     """
     verification = None if verify_at is None else Verification(partial(verdict, database), verify_at)
     source = _PlanSource(plan_file)
+    with ExitStack() as stack:
+        collector = None if metrics is None else stack.enter_context(_metrics().serving(database, metrics))
+
+        @contextmanager
+        def at_work(watcher: Watcher) -> Iterator[None]:
+            ready(watcher)
+            if collector is not None:
+                collector.at_work(watcher)
+            try:
+                yield
+            finally:
+                if collector is not None:
+                    collector.at_rest()
+
+        _in_turns(database, settings, source, send, stopped, at_work, verification)
+
+
+def _metrics() -> Any:
+    """The module that serves metrics, which takes a package of the extra `watch`."""
+    try:
+        from audit_ledger.watching import metrics
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        raise ConfigurationError(
+            "metrics cannot be served",
+            expected="the package prometheus-client",
+            actual="it is not installed",
+            remedy="pip install 'audit-ledger[watch]'",
+        ) from error
+    return metrics
+
+
+AtWork = Callable[[Watcher], AbstractContextManager[None]]
+"""A block in which a watcher is at work."""
+
+
+def _in_turns(
+    database: Database,
+    settings: Settings,
+    source: "_PlanSource",
+    send: Send,
+    stopped: threading.Event,
+    at_work: AtWork,
+    verification: Verification | None,
+) -> None:
+    """Wait for a turn, and work until the database is lost; again and again."""
     pause = 0.5
     while not stopped.is_set():
         try:
@@ -90,10 +137,7 @@ def watch(
                 if conn is None:
                     return
                 pause = 0.5
-                try:
-                    _at_work(conn, database, source, send, stopped, ready, verification)
-                finally:
-                    ended()
+                _at_work(conn, database, source, send, stopped, at_work, verification)
         except (LedgerError, psycopg.Error) as error:
             if isinstance(error, ConfigurationError):
                 raise
@@ -130,7 +174,7 @@ def _at_work(
     source: "_PlanSource",
     send: Send,
     stopped: threading.Event,
-    ready: Callable[[Watcher], None],
+    at_work: AtWork,
     verification: Verification | None,
 ) -> None:
     def clock() -> datetime:
@@ -142,17 +186,17 @@ def _at_work(
     watcher = Watcher(database, LedgerRecorder(database), source.plan, send, clock, verification=verification)
     try:
         watcher.begin()
-        ready(watcher)
-        looked = 0.0
-        while not stopped.is_set():
-            if source.changed():
-                watcher.define(source.plan)
-            stopped.wait(max(0.0, looked + SETTLE - time.monotonic()))
-            looked = time.monotonic()
-            next_at = watcher.step()
-            wait = PAUSE if next_at is None else min(PAUSE, (next_at - clock()).total_seconds() + 0.01)
-            _wait(conn, 0.1 if watcher.busy else wait, stopped)
-        watcher.stop()
+        with at_work(watcher):
+            looked = 0.0
+            while not stopped.is_set():
+                if source.changed():
+                    watcher.define(source.plan)
+                stopped.wait(max(0.0, looked + SETTLE - time.monotonic()))
+                looked = time.monotonic()
+                next_at = watcher.step()
+                wait = PAUSE if next_at is None else min(PAUSE, (next_at - clock()).total_seconds() + 0.01)
+                _wait(conn, 0.1 if watcher.busy else wait, stopped)
+            watcher.stop()
     except BaseException:
         watcher.abandon()
         raise

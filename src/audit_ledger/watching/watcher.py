@@ -32,6 +32,7 @@ from audit_ledger.store.database import Database, translated
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.watching import journal
 from audit_ledger.watching.findings import LEDGER, Finding
+from audit_ledger.watching.history import Era
 from audit_ledger.watching.incidents import Incidents
 from audit_ledger.watching.monitors import look, next_look
 from audit_ledger.watching.outbox import Alert, Attempt, Outbox
@@ -85,6 +86,7 @@ class Watcher:
     _last_watch: datetime | None = None
     _looks: dict[str, datetime | None] = field(default_factory=dict)
     _looked: dict[str, datetime] = field(default_factory=dict)
+    _eras: dict[str, list[Era]] = field(default_factory=dict)
     _behind_since: datetime | None = None
     _incidents: Incidents = field(default_factory=lambda: Incidents(()))
     _outbox: Outbox = field(init=False)
@@ -128,6 +130,7 @@ class Watcher:
         events += [TaskRemoved.of(occurred_at=now, task=name) for name in known if name not in plan.tasks]
         self._append(events)
         self.plan = plan
+        self._eras = eras_on_record(self.database)  # what was appended just now comes with the next step
         self._looks = dict.fromkeys(self._names())
 
     def stop(self) -> None:
@@ -153,6 +156,9 @@ class Watcher:
         now = self.clock()
         head = self._fold()
         if head > self.position:
+            if self.database.query("SELECT FROM task_definitions WHERE id > %s LIMIT 1", [self.position]):
+                self._eras = eras_on_record(self.database)
+                self._looks = dict.fromkeys(self._names())
             for name in self._touched():
                 self._looks[name] = None
         due = [name for name, at in self._looks.items() if at is None or at <= now]
@@ -206,7 +212,7 @@ class Watcher:
             names,
             now=now,
             after=self.position,
-            eras=eras_on_record(self.database),
+            eras=self._eras,
             slots_since={name: self._slots_since(name, now) for name in names},
         )
         found = [(history, one) for history in seen for one in look(history)]
@@ -239,10 +245,8 @@ class Watcher:
         return since
 
     def _lag(self, head: int, now: datetime) -> None:
-        """Whether the read models lag behind the log, or left events out."""
-        (row,) = self.database.query(
-            "SELECT h.position, (SELECT count(*) FROM set_aside) AS set_aside FROM head h"
-        )
+        """Whether the read models lag behind the log."""
+        (row,) = self.database.query("SELECT position FROM head")
         behind = row["position"] - head > projections.CHUNK
         self._behind_since = (self._behind_since or now) if behind else None
         open_one = next((one for one in self._incidents if one.kind == "read_models_behind"), None)
