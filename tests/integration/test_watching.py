@@ -554,6 +554,11 @@ def test_a_new_ledger_toml_is_read_and_one_that_cannot_be_used_is_not(
         thread.result()
 
 
+def count(admin: Admin, table: str) -> int:
+    (row,) = admin.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
+    return int(row[0])
+
+
 def fail(ledger: Ledger, task: str) -> UUID:
     with pytest.raises(RuntimeError), ledger.run(task, "s") as run:
         raise RuntimeError("boom")
@@ -603,18 +608,25 @@ def test_a_watcher_that_is_killed_with_9_again_and_again_tells_of_everything_onc
     environment = {**os.environ, "AUDIT_LEDGER_CONFIG": str(home / "ledger.toml")}
     dice, tasks = random.Random(9), [f"task {number}" for number in range(6)]
 
-    def watch_for(seconds: float, task: str) -> None:
-        """Watch, see a run fail, and be killed after so many seconds from then on."""
+    @contextmanager
+    def watcher() -> Iterator[None]:
+        """A watcher, killed in the end, that has begun when the block does: what was before is nobody's alert."""
+        begun = count(admin, "watches")
         with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-            locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
-            until(lambda: admin.execute(locks).fetchall() != [(0,)])
-            fail(ledger, task)
-            time.sleep(seconds)
-            process.kill()
+            try:
+                if not begun:
+                    until(lambda: (ledger.update_read_models(), count(admin, "watches"))[1])
+                yield
+            finally:
+                process.kill()
 
+    with watcher():
+        pass
     for task in tasks:
-        watch_for(dice.uniform(0, 0.8), task)
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        with watcher():
+            fail(ledger, task)
+            time.sleep(dice.uniform(0.3, 1.6))
+    with watcher():
         titles = [f"❌ {task} failed" for task in tasks]
         until(lambda: {str(body["title"]) for _, body in webhook.received} >= set(titles), 60)
         undelivered = (
@@ -622,7 +634,6 @@ def test_a_watcher_that_is_killed_with_9_again_and_again_tells_of_everything_onc
             " WHERE t.alert_id = a.alert_id AND t.status = 'delivered')"
         )
         until(lambda: (ledger.update_read_models(), admin.execute(undelivered).fetchall() == [(0,)])[1])
-        process.terminate()
     attempts = dict(
         admin.execute(
             "SELECT a.title, count(*) FROM alert_attempts t JOIN alerts a USING (alert_id) GROUP BY a.title"
