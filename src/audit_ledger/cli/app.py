@@ -16,6 +16,7 @@ from audit_ledger.cli import (
     amendments,
     calls,
     config,
+    evidence,
     governance,
     questions,
     records,
@@ -173,7 +174,10 @@ app.add_typer(retention, name="retention", rich_help_panel="Officers")
 app.command(rich_help_panel="Evidence")(sealing.seal)
 prove = typer.Typer(no_args_is_help=True, help="Write files that show to outsiders what is in the ledger.")
 prove.command("event")(sealing.prove_event)
+prove.command("record")(evidence.prove_record)
+prove.command("run")(evidence.prove_run)
 app.add_typer(prove, name="prove", rich_help_panel="Evidence")
+app.command(rich_help_panel="Evidence")(evidence.evidence)
 key = typer.Typer(no_args_is_help=True, help="The key that seals the ledger.")
 key.command("new")(sealing.key_new)
 key.command("list")(sealing.key_list)

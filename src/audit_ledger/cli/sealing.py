@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit_ledger import cli
+from audit_ledger.cli.evidence import write_proof
 from audit_ledger.cli.output import Column, complain, count, print_pairs, print_table, warn
 from audit_ledger.cli.place import Role
 from audit_ledger.errors import ConfigurationError, EvidenceInvalid, InvalidValue
@@ -147,15 +148,7 @@ def prove_event(
     if output is None:
         sys.stdout.buffer.write(proof.file)
         return
-    try:
-        output.write_bytes(proof.file)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the proof cannot be written to {output}",
-            expected="a path in a folder that you may make files in",
-            actual=str(error),
-            remedy="choose another path with -o",
-        ) from error
+    write_proof(output, proof.file)
     typer.echo(f"{output}: the event at position {position} is in the checkpoint of size {proof.size}")
 
 

@@ -3,16 +3,18 @@
 The file is a C2SP tlog-proof whose `extra` line holds the leaf: the event's bytes, which the proof is about.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from psycopg.rows import tuple_row
 
 from audit_ledger.errors import EvidenceInvalid, NotSealed, UnknownPosition
 from audit_ledger.evidence import leaf, merkle, tiles, tlog_proof
-from audit_ledger.evidence.checkpoint import Verified
+from audit_ledger.evidence.checkpoint import Checkpoint, Verified
 from audit_ledger.evidence.keys import Verifier
-from audit_ledger.evidence.sealing import KEEP, Stored, one, read_tile
+from audit_ledger.evidence.sealing import KEEP, Cursor, Stored, one, read_tile
 from audit_ledger.evidence.tlog_proof import TlogProof
 from audit_ledger.store.database import Database, questioned
 
@@ -23,6 +25,9 @@ LAST = """
       LEFT JOIN (SELECT * FROM checkpoints ORDER BY size DESC LIMIT 1) c ON true
 """
 """The last checkpoint, and where the ledger is: the columns of Stored."""
+
+KEPT = 256
+"""Tiles that are kept for the next proof: 2 MiB of them."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +47,43 @@ class EventProof:
     file: bytes
 
 
-def prove_event(database: Database, position: int) -> EventProof:
-    """Prove an event, at the last checkpoint.
+class Prover:
+    """Proves events at the last checkpoint, in one transaction; next to each other, they share tiles.
 
-    Raises:
-        UnknownPosition: there is no such event.
-        NotSealed: no checkpoint covers it yet.
-        EvidenceInvalid: the event, a tile or the checkpoint is not what was sealed: somebody changed it.
+    Attributes:
+        last: The last checkpoint, and where the ledger is.
     """
-    # Tiles may grow meanwhile; their beginnings, which are read, stay.
-    with (
-        questioned(database),
-        database.get_connection() as conn,
-        conn.cursor(binary=True, row_factory=tuple_row) as cursor,
-    ):
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
         cursor.execute(LAST)
-        last = Stored(*one(cursor))
+        self.last = Stored(*one(cursor))
+        self._tile = lru_cache(KEPT)(lambda tile: read_tile(cursor, tile))
+
+    @cached_property
+    def stated(self) -> Checkpoint:
+        """What the last checkpoint states.
+
+        Raises:
+            EvidenceInvalid: it was changed in the database.
+        """
+        return self.last.stated()
+
+    def read(self, tile: tiles.Tile) -> bytes:
+        """The bytes of a tile of the tree of the last checkpoint.
+
+        Raises:
+            EvidenceInvalid: so many hashes are not stored.
+        """
+        return self._tile(tile)
+
+    def prove(self, position: int) -> EventProof:
+        """Prove an event.
+
+        Raises:
+            UnknownPosition, NotSealed, EvidenceInvalid: as `prove_event`.
+        """
+        cursor, last = self._cursor, self.last
         cursor.execute("SELECT leaf FROM leaves WHERE position = %s", [position])
         found = cursor.fetchone()
         if found is None and not 0 < position <= max(last.position, last.size):
@@ -75,26 +101,51 @@ def prove_event(database: Database, position: int) -> EventProof:
             )
         if found is None:
             raise _changed(position, last.size, "an event", "it is gone")
-        stated = last.stated()
-        reader = tiles.hash_reader(last.size, lambda tile: read_tile(cursor, tile))
+        stated = self.stated
+        reader = tiles.hash_reader(last.size, self.read)
         hashes = merkle.inclusion_proof(position - 1, last.size, reader)
         sealed = reader(0, position - 1)
-    written = bytes(found[0])
-    hashed = merkle.leaf_hash(written)
-    try:
-        merkle.verify_inclusion(hashed, position - 1, last.size, hashes, stated.root)
-    except merkle.InvalidProof as error:
-        if hashed != sealed:
-            raise _changed(position, last.size, f"the leaf hash {sealed.hex()}", hashed.hex()) from error
-        raise EvidenceInvalid(
-            f"the event at position {position} cannot be proven: the tiles at size {last.size} were changed",
-            expected=f"the root {error.expected}",
-            actual=error.actual,
-            remedy=KEEP,
-        ) from error
-    assert last.note is not None  # it was read
-    file = TlogProof(position - 1, tuple(hashes), last.note, extra=written)
-    return EventProof(position, last.size, written, bytes(file))
+        written = bytes(found[0])
+        hashed = merkle.leaf_hash(written)
+        try:
+            merkle.verify_inclusion(hashed, position - 1, last.size, hashes, stated.root)
+        except merkle.InvalidProof as error:
+            if hashed != sealed:
+                raise _changed(position, last.size, f"the leaf hash {sealed.hex()}", hashed.hex()) from error
+            raise EvidenceInvalid(
+                f"the event at position {position} cannot be proven:"
+                f" the tiles at size {last.size} were changed",
+                expected=f"the root {error.expected}",
+                actual=error.actual,
+                remedy=KEEP,
+            ) from error
+        assert last.note is not None  # it was read
+        file = TlogProof(position - 1, tuple(hashes), last.note, extra=written)
+        return EventProof(position, last.size, written, bytes(file))
+
+
+@contextmanager
+def prover(database: Database) -> Iterator[Prover]:
+    """What proves events of a ledger, for as long as the block lasts."""
+    # Tiles may grow meanwhile; their beginnings, which are read, stay.
+    with (
+        questioned(database),
+        database.get_connection() as conn,
+        conn.cursor(binary=True, row_factory=tuple_row) as cursor,
+    ):
+        yield Prover(cursor)
+
+
+def prove_event(database: Database, position: int) -> EventProof:
+    """Prove an event, at the last checkpoint.
+
+    Raises:
+        UnknownPosition: there is no such event.
+        NotSealed: no checkpoint covers it yet.
+        EvidenceInvalid: the event, a tile or the checkpoint is not what was sealed: somebody changed it.
+    """
+    with prover(database) as proving:
+        return proving.prove(position)
 
 
 def verify_event(file: bytes, keys: Iterable[Verifier], *, origin: str) -> tuple[leaf.Leaf, Verified]:

@@ -1,0 +1,248 @@
+"""Writing a package: what is asked, proven and answered in one snapshot, member by member."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from audit_ledger.errors import ConfigurationError, InvalidValue, UnknownRecord
+from audit_ledger.evidence import checkpoint, leaf
+from audit_ledger.evidence.keys import Verifier
+from audit_ledger.evidence.package import anchors, answer, bodies, log, report
+from audit_ledger.evidence.package.anchors import Anchors
+from audit_ledger.evidence.package.archive import Archive, created
+from audit_ledger.evidence.package.question import Narrowed, Question
+from audit_ledger.evidence.package.snapshot import Snapshot, snapshot
+from audit_ledger.store.copies import Tell, silent
+from audit_ledger.store.database import Database
+
+VERIFIER = Path(__file__).parents[1] / "verify.py"
+"""The stand-alone verifier, which goes into each package."""
+
+READ = 1 << 16
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that was written.
+
+    Attributes:
+        file: It.
+        question: What it claims.
+        events: How many events it discloses.
+        bodies: How many bodies it lists.
+        anchors: Its checkpoints outside the operator's reach.
+    """
+
+    file: Path
+    question: Question
+    events: int
+    bodies: int
+    anchors: Anchors
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a package is to hold.
+
+    Attributes:
+        asked: As of when, as text.
+        narrowed: The events that it is narrowed to; None for all.
+        bodies: Whether the bodies are to be in it.
+        keys: The ledger's verifier keys, the newest last.
+    """
+
+    asked: str
+    narrowed: Narrowed | None
+    bodies: bool
+    keys: Sequence[Verifier]
+
+
+def write(
+    database: Database,
+    file: Path,
+    wanted: Wanted,
+    *,
+    force: bool = False,
+    announce: Callable[[str], None] = lambda _: None,
+    tell: Tell = silent,
+) -> Package:
+    """Write a package.
+
+    Args:
+        database: The ledger.
+        file: Where to.
+        wanted: What it is to hold.
+        force: Whether it may take the place of a file that is there.
+        announce: Is told what the package discloses, before anything is written.
+        tell: Is told now and then how far it is, and how far it goes, as positions.
+
+    Raises:
+        InvalidValue, BeforeBeginning, ReadModelsBehind: as with `Ledger.as_of`.
+        NotSealed: no checkpoint covers the answer yet.
+        UnknownRecord: it is narrowed to what is not on record.
+        EvidenceInvalid: what is stored is not what was sealed: somebody changed it.
+        ConfigurationError: no key is known, the file is there already, or cannot be written.
+    """
+    made_at = datetime.now(UTC)
+    with created(file, made_at, force=force) as archive, snapshot(database, wanted.asked) as taken:
+        position, size = taken.header.position, taken.prover.last.size
+        taken.check_sealed(position)
+        _check_signed(taken, wanted.keys)
+        complete = wanted.narrowed is None
+        question = Question(
+            header=taken.header,
+            leaves=min(position + 1, size) if complete else 0,
+            size=size,
+            tables=tuple(table.name for table in answer.TABLES) if complete else (answer.EVENTS,),
+            narrowed=wanted.narrowed,
+            made_at=made_at,
+        )
+        found = anchors.find(database.settings, str(taken.header.ledger_id), position, question.leaves, size)
+        writer = _Writer(archive, taken, question, wanted, found, announce, tell)
+        return writer.write(file)
+
+
+def _check_signed(taken: Snapshot, keys: Sequence[Verifier]) -> None:
+    if not keys:
+        raise ConfigurationError(
+            "no verifier key of the ledger is known",
+            expected="the key by which the package is to be verified",
+            actual="none is given, and none is in the folder keys of AUDIT_LEDGER_HOME",
+            remedy="give it with --key; audit-ledger key list shows it where the key is",
+        )
+    note = taken.prover.last.note
+    assert note is not None  # it is sealed
+    checkpoint.verify(note, origin=str(taken.header.ledger_id), keys=keys)
+    assert taken.prover.stated  # or raises: the row is what the note says
+
+
+class _Writer:
+    """Writes the members of a package, in the order in which they become known."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        taken: Snapshot,
+        question: Question,
+        wanted: Wanted,
+        found: Anchors,
+        announce: Callable[[str], None],
+        tell: Tell,
+    ) -> None:
+        self._archive = archive
+        self._taken = taken
+        self._question = question
+        self._wanted = wanted
+        self._anchors = found
+        self._announce = announce
+        self._tell = tell
+        self._types: Counter[str] = Counter()
+        self._named: set[str] = set()
+
+    def write(self, file: Path) -> Package:
+        """Write all of it."""
+        narrowed = self._question.narrowed
+        if narrowed is None:
+            events = self._question.leaves
+            disclosed = report.discloses_all(self._taken, events)
+            self._announce(disclosed)
+            self._write_complete()
+        else:
+            positions = self._taken.positions(narrowed)
+            if not positions:
+                raise _nothing(narrowed, self._question.header.position)
+            events = len(positions)
+            disclosed = report.discloses_some(narrowed, events)
+            self._announce(disclosed)
+            self._write_events(positions)
+        self._write_anchors()
+        count = self._write_bodies() if self._wanted.bodies else 0
+        note = self._taken.prover.last.note
+        assert note is not None  # it is sealed
+        self._archive.add(f"{log.FOLDER}checkpoint", note)
+        self._archive.add("keys", "".join(f"{key.key}\n" for key in self._wanted.keys).encode())
+        self._archive.add("question.json", self._question.document(count))
+        if VERIFIER.exists():
+            self._archive.add("verify.py", VERIFIER.read_bytes())
+        page = report.page(
+            self._taken,
+            self._question,
+            keys=self._wanted.keys,
+            disclosed=disclosed,
+            types=self._types,
+            bodies=count if self._wanted.bodies else None,
+            anchors=self._anchors,
+        )
+        self._archive.add("report.html", page)
+        return Package(file, self._question, events, count, self._anchors)
+
+    def _write_complete(self) -> None:
+        for table in answer.TABLES:
+            for form in ("csv", "json"):
+                rows = answer.rows(self._taken.cursor, table, form)
+                self._archive.stream(f"answer/{table.name}.{form}", rows)
+        sizes = [anchor.size for anchor in self._anchors.around]
+        log.write(
+            self._archive, self._taken.cursor, self._taken.prover, self._question.leaves, sizes, self._tell
+        )
+
+    def _write_events(self, positions: Sequence[int]) -> None:
+        with ExitStack() as stack:
+            as_csv, as_json = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            as_csv.write(answer.csv_record(answer.EVENT_COLUMNS))
+            for done, position in enumerate(positions, 1):
+                proof = self._taken.prover.prove(position)
+                self._archive.add(f"proofs/{position}.tlog-proof", proof.file)
+                event = leaf.decode(proof.leaf)
+                row = answer.event_row(event)
+                as_csv.write(answer.csv_record(row.values()))
+                as_json.write((b",\n" if done > 1 else b"[\n") + answer.json_object(row))
+                self._types[event.type] += 1
+                self._named.update(bodies.named_in(event))
+                self._tell(done, len(positions))
+            as_json.write(b"\n]\n")
+            self._archive.stream(f"answer/{answer.EVENTS}.csv", _read(as_csv))
+            self._archive.stream(f"answer/{answer.EVENTS}.json", _read(as_json))
+        needed = log.Needed(self._taken.prover)
+        for anchor in self._anchors.around:
+            needed.proof(anchor.size)
+        for tile, data in needed.tiles(0):
+            self._archive.add(log.FOLDER + tile.path, data)
+
+    def _write_anchors(self) -> None:
+        for anchor in self._anchors.around:
+            self._archive.add(f"anchors/{anchor.size}.checkpoint", anchor.note)
+            for stamp in anchor.stamps:
+                self._archive.add(f"anchors/{anchor.size}.{stamp.name}.tsr", stamp.response)
+        for name, certificates in (self._anchors.certificates or {}).items():
+            self._archive.add(f"anchors/{name}.pem", certificates)
+
+    def _write_bodies(self) -> int:
+        wanted = bodies.IN_FORCE if self._question.narrowed is None else bodies.these(self._named)
+        return bodies.write(self._archive, self._taken.cursor, wanted)
+
+
+def _read(file: IO[bytes]) -> Iterator[bytes]:
+    file.seek(0)
+    while part := file.read(READ):
+        yield part
+
+
+def _nothing(narrowed: Narrowed, position: int) -> Exception:
+    if narrowed.by == "record":
+        return UnknownRecord(
+            f"no run has touched {' '.join(narrowed.values)} up to position {position}",
+            remedy="audit-ledger records --as-of shows what was on record",
+        )
+    return InvalidValue(
+        narrowed.by,
+        expected=f"a {narrowed.by} of which something is on record up to position {position}",
+        actual=repr(narrowed.values[0]),
+    )
