@@ -42,7 +42,10 @@ class Unpacked:
         rows: list[dict[str, Any]] = json.loads(self[f"answer/{table}.json"])
         records = list(csv.DictReader(io.StringIO(self[f"answer/{table}.csv"].decode(), newline="")))
         assert [{name: as_text(value) for name, value in row.items()} for row in rows] == [
-            {name: "{" if text[:1] == "{" and name == "error_details" else text for name, text in record.items()}
+            {
+                name: "{" if text[:1] == "{" and name == "error_details" else text
+                for name, text in record.items()
+            }
             for record in records
         ]
         return rows
@@ -69,7 +72,7 @@ def as_text(value: object) -> str:
 
 
 def unpacked(file: Path) -> Unpacked:
-    """The members of a package, once each has the digest that the manifest states, and none is without one."""
+    """The members of a package, once each is in the manifest, with its digest."""
     with zipfile.ZipFile(file) as archive:
         assert archive.testzip() is None
         names = archive.namelist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -63,6 +63,11 @@ class Archive:
                 member.write(part)
         self._zip.close()
 
+    def abandon(self) -> None:
+        """Let go of the file, which is of no use."""
+        with suppress(OSError, ValueError):  # it may be full
+            self._zip.close()
+
     def _open(self, name: str, size: int | None) -> IO[bytes]:
         if name in self._digests or (name == MANIFEST and self._zip.NameToInfo.get(name)):
             raise AssertionError(f"{name} is there already")
@@ -101,14 +106,15 @@ def created(file: Path, at: datetime, *, force: bool = False) -> Iterator[Archiv
     fresh = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         with fresh.open("xb") as opened:
+            archive = Archive(opened, at)
             try:
-                archive = Archive(opened, at)
                 yield archive
                 archive.finish()
                 opened.flush()
                 os.fsync(opened.fileno())
                 _name(fresh, file, force=force)
             finally:
+                archive.abandon()
                 fresh.unlink(missing_ok=True)
         sync(file.parent)
     except OSError as error:
