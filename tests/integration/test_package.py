@@ -403,7 +403,10 @@ def test_without_a_key_that_signed_nothing_is_written(
             "tiles",
             "UPDATE tiles SET hashes = set_byte(hashes, 500, get_byte(hashes, 500) # 1) WHERE level = 0",
         ),
-        ("checkpoints", "UPDATE checkpoints SET note = set_byte(note, 50, 48) WHERE size > 5"),
+        (
+            "checkpoints",
+            "UPDATE checkpoints SET note = set_byte(note, 50, get_byte(note, 50) # 1) WHERE size > 5",
+        ),
         ("bodies", "UPDATE bodies SET content = content || ' ' WHERE content IS NOT NULL"),
     ],
 )
