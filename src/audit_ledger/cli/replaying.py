@@ -24,7 +24,7 @@ from audit_ledger.cli.output import (
 )
 from audit_ledger.cli.place import Role
 from audit_ledger.cli.questions import AsOf
-from audit_ledger.cli.sealing import verify_proof
+from audit_ledger.cli.sealing import verify_package, verify_proof
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -70,6 +70,10 @@ def _print_rows(replayed: Replay, table: str) -> None:
 
 def verify(
     ctx: typer.Context,
+    package: Annotated[
+        Path | None,
+        typer.Argument(help="Check an evidence package, without the ledger.", metavar="[PACKAGE]"),
+    ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="Compare a replay with the read models, now and as of the past.")
     ] = False,
@@ -78,23 +82,36 @@ def verify(
         Path | None, typer.Option(help="Check a file of `prove event`, without the ledger.", metavar="FILE")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="With --proof: the ledger's verifier key.", metavar="VKEY")
+        list[str] | None,
+        typer.Option(help="Of a package or a proof: a verifier key of the ledger.", metavar="VKEY"),
     ] = None,
+    tsa: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Of a package: certificates of a timestamping authority that you trust.", metavar="CERT.pem"
+        ),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Of a package: processes that work.", min=1)] = None,
 ) -> None:
-    """Replay the events, and compare with the read models and the views as of an instant; or check a proof.
+    """Check an evidence package; or a proof; or replay the events, and compare with what the ledger answers.
 
-    Ends with 1 when something differs, or when a proof proves nothing.
+    Ends with 1 when something differs, or when a package or a proof proves less than it claims.
+
+    Example: audit-ledger verify 2025-12-24.zip --key "$(cat ledger.vkey)"
 
     Example: audit-ledger verify --live --points 10
 
     Example: audit-ledger verify --proof 12.tlog-proof --key "$(cat ledger.vkey)"
     """
-    if live == (proof is not None):
-        raise typer.BadParameter("one of --live and --proof says what is verified")
+    if (package is not None) + live + (proof is not None) != 1:
+        raise typer.BadParameter("one of PACKAGE, --live and --proof says what is verified")
+    if package is not None:
+        verify_package(package, key or [], tsa or [], jobs)
+        return
     if proof is not None:
-        if key is None:
+        if not key or len(key) > 1:
             raise typer.BadParameter("--key says who must have signed the proof: the ledger's verifier key")
-        verify_proof(proof, key)
+        verify_proof(proof, key[0])
         return
     with ctx.obj.connect() as ledger, progress() as tell:
         found = ledger.verify_live(points, tell=tell)

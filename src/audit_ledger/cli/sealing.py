@@ -152,6 +152,16 @@ def prove_event(
     typer.echo(f"{output}: the event at position {position} is in the checkpoint of size {proof.size}")
 
 
+def verify_package(package: Path, keys: list[str], tsa: list[Path], jobs: int | None) -> None:
+    """Check an evidence package, by the verifier that is in each of them; ends as it does."""
+    from audit_ledger.evidence.verify import verify
+
+    report = verify(package, keys, tsa, jobs, bar=sys.stderr.isatty())
+    typer.echo(str(report))
+    if report.code:
+        raise typer.Exit(report.code)
+
+
 def verify_proof(file: Path, key: str) -> None:
     """Check a file that `prove event` made, without the ledger; ends with 1 where it proves nothing."""
     from audit_ledger.evidence.keys import ED25519, Verifier
