@@ -225,7 +225,7 @@ def test_bodies_that_were_too_large_to_keep_are_listed_as_such(
     assert rows["truncated"]["commitment"] == unkept.commitment
     assert rows["truncated"]["size"] == 7
     assert base64.urlsafe_b64decode(rows["truncated"]["salt"] + "=") == unkept.salt
-    assert package.under("bodies/") == [f"bodies/{rows['present']['commitment']}", "bodies/index.json"]
+    assert {*package.under("bodies/")} == {f"bodies/{rows['present']['commitment']}", "bodies/index.json"}
 
 
 def test_a_package_of_a_run_has_its_events_each_with_a_proof(
@@ -309,7 +309,7 @@ def test_states_that_are_no_text_are_in_the_answer_all_the_same(
     )
     sealer.update_read_models()
     sealer.seal()
-    package = unpacked(sealer.evidence(3, home / "a.zip", run=run.id, bodies=True).file)
+    package = unpacked(sealer.evidence(3, home / "a.zip", run=run.id, bodies=True).file, proven=False)
     assert package.rows("events")[-1]["state"] == '\\xff,"\r\n'
     assert package["answer/events.csv"].endswith(b',"\\xff,""\r\n"\n')
 
