@@ -108,5 +108,15 @@ def test_a_record_and_a_run_are_proven_and_verified_without_the_ledger(
 
     monkeypatch.setenv("AUDIT_LEDGER_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
     assert "✅" in ask("verify", "--proof", str(file), "--key", key)[1]
-    for path in files:
-        assert ask("verify", "--proof", str(path), "--key", key)[0] == cli.FINE
+    code, shown, _ = ask("verify", "--proof", str(folder), "--proof", str(file), "--key", key)
+    assert code == cli.FINE
+    first, *lines, empty, last = shown.splitlines()
+    assert first.startswith(f"✅ {files[0]}: position 1, RunStarted, recorded ")
+    assert (len(lines), empty) == (4, "")
+    assert last == f"✅ these 5 events are in the ledger {key.split('+')[0]}, in its checkpoint of 6 events"
+    files[1].write_bytes(files[1].read_bytes().replace(b"index 1\n", b"index 2\n"))
+    code, shown, complaint = ask("verify", "--proof", str(folder), "--key", key)
+    assert (code, len(shown.splitlines())) == (cli.WRONG, 3)
+    assert f"error: {files[1]}: the file does not prove" in complaint
+    code, _, complaint = ask("verify", "--proof", str(home / "keys"), "--key", key)
+    assert (code, "there is no proof in" in complaint) == (cli.FAILED, True)
