@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit_ledger import cli
+from audit_ledger.cli import anchoring
 from audit_ledger.cli.evidence import write_proof
 from audit_ledger.cli.output import Column, complain, count, one_line, print_pairs, print_table, warn
 from audit_ledger.cli.place import Role
@@ -97,6 +98,8 @@ def seal(
             sealed = ledger.seal(tell=tell)
         if sealed is not None:
             _show(sealed)
+        anchoring.after_seal(ledger)
+        if sealed is not None:
             return
         found = ledger.status()
     typer.echo(f"nothing new since position {found.sealed}" if found.position else "the ledger is empty")
@@ -109,6 +112,7 @@ class _Follower:
         self._ledger = ledger
         self._looked = 0
         self._sealed_at: float | None = None
+        self._anchoring = anchoring.in_background(ledger)
 
     def look(self) -> None:
         """Seal, if it is time."""
@@ -124,6 +128,7 @@ class _Follower:
                 _show(sealed)
                 sys.stdout.flush()
             self._sealed_at = now
+            self._anchoring.step()
         self._looked = row["position"]
 
 
