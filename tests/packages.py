@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audit_ledger.evidence import leaf, tiles
+from audit_ledger.evidence import leaf, tiles, verify
 from audit_ledger.evidence.leaf import Leaf
 
 
@@ -71,8 +71,8 @@ def as_text(value: object) -> str:
     return "{" if isinstance(value, dict) else str(value)
 
 
-def unpacked(file: Path) -> Unpacked:
-    """The members of a package, once each is in the manifest, with its digest."""
+def unpacked(file: Path, *, proven: bool = True) -> Unpacked:
+    """The members of a package, each as the manifest says, once the verifier has proven all of it."""
     with zipfile.ZipFile(file) as archive:
         assert archive.testzip() is None
         names = archive.namelist()
@@ -82,4 +82,8 @@ def unpacked(file: Path) -> Unpacked:
     assert manifest == b"".join(
         f"{hashlib.sha256(data).hexdigest()}  {name}\n".encode() for name, data in sorted(members.items())
     )
+    if proven:
+        report = verify.verify(file, members["keys"].decode().splitlines(), [], 1)
+        assert report.code == 0, str(report)
+    assert members["verify.py"] == Path(verify.__file__).read_bytes()
     return Unpacked(members)

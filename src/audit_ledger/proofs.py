@@ -48,9 +48,11 @@ class Proofs(Reaching):
         Raises:
             ConfigurationError: there is no key, it is another ledger's, or `cryptography` is not installed.
             EvidenceInvalid: what is stored does not agree with the last checkpoint: somebody changed it.
+            WritesRefused: the ledger does not continue a checkpoint that was kept elsewhere.
             WrongRole: the role may not seal.
             LedgerBusy: another sealer was at work for longer than `lock_timeout`.
         """
+        self._refuse_where_convicted()
         signer = keyring.find(self.settings, str(self.ledger_id))
         return sealing.seal(self.database, signer, tell=tell)
 

@@ -15,12 +15,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 import audit_ledger
 from audit_ledger import Ledger, Run
+from audit_ledger.evidence.keys import Signer
+from audit_ledger.evidence.verify import verify
 from audit_ledger.statements import Reference
-from audit_ledger.store.server import EmbeddedServer
+from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 from tests.conftest import administer, shared
+from tests.packages import unpacked
 
 Row = dict[str, Any]
 Snapshot = dict[str, dict[str, Row]]
@@ -194,3 +198,27 @@ def test_what_was_amended_is_as_it_was_before_and_as_it_is_after(told: Told) -> 
                 )
                 assert record.content == old[record_id]
     assert amended
+
+
+def test_a_package_of_a_moment_is_proven_and_holds_the_snapshot_then_in_force(
+    told: Told, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    origin = str(told.ledger.ledger_id)
+    signer = Signer(origin, bytes(32))
+    first, before, last = told.moments[0], told.moments[5], told.moments[-1]
+    with audit_ledger.connect(server.url(SUPERUSER, NAME), sealing_key=SecretStr(signer.key)) as sealer:
+        sealer.seal()
+        for moment in (first, before, last):
+            file = sealer.evidence(moment.between, tmp_path / "a.zip", bodies=True, force=True).file
+            report = verify(file, [signer.verifier.key])
+            assert report.code == 0, str(report)
+            package = unpacked(file, proven=False)
+            assert package.question["position"] == moment.reference.position
+            assert ("the answer is final" in str(report)) is (moment is not last)
+            found: Snapshot = {}
+            for row in package.rows("records"):
+                content = json.loads(package[f"bodies/{row['content']}"])
+                found.setdefault(row["record_type"], {})[row["record_id"]] = content
+            assert found == moment.there
+            runs = package.rows("data_ingestion_runs")
+            assert [run["run_id"] for run in runs][-1] == str(moment.run.id)

@@ -225,7 +225,7 @@ def test_bodies_that_were_too_large_to_keep_are_listed_as_such(
     assert rows["truncated"]["commitment"] == unkept.commitment
     assert rows["truncated"]["size"] == 7
     assert base64.urlsafe_b64decode(rows["truncated"]["salt"] + "=") == unkept.salt
-    assert package.under("bodies/") == [f"bodies/{rows['present']['commitment']}", "bodies/index.json"]
+    assert {*package.under("bodies/")} == {f"bodies/{rows['present']['commitment']}", "bodies/index.json"}
 
 
 def test_a_package_of_a_run_has_its_events_each_with_a_proof(
@@ -309,7 +309,7 @@ def test_states_that_are_no_text_are_in_the_answer_all_the_same(
     )
     sealer.update_read_models()
     sealer.seal()
-    package = unpacked(sealer.evidence(3, home / "a.zip", run=run.id, bodies=True).file)
+    package = unpacked(sealer.evidence(3, home / "a.zip", run=run.id, bodies=True).file, proven=False)
     assert package.rows("events")[-1]["state"] == '\\xff,"\r\n'
     assert package["answer/events.csv"].endswith(b',"\\xff,""\r\n"\n')
 
@@ -403,7 +403,10 @@ def test_without_a_key_that_signed_nothing_is_written(
             "tiles",
             "UPDATE tiles SET hashes = set_byte(hashes, 500, get_byte(hashes, 500) # 1) WHERE level = 0",
         ),
-        ("checkpoints", "UPDATE checkpoints SET note = set_byte(note, 50, 48) WHERE size > 5"),
+        (
+            "checkpoints",
+            "UPDATE checkpoints SET note = set_byte(note, 50, get_byte(note, 50) # 1) WHERE size > 5",
+        ),
         ("bodies", "UPDATE bodies SET content = content || ' ' WHERE content IS NOT NULL"),
     ],
 )

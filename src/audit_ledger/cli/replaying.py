@@ -24,7 +24,7 @@ from audit_ledger.cli.output import (
 )
 from audit_ledger.cli.place import Role
 from audit_ledger.cli.questions import AsOf
-from audit_ledger.cli.sealing import verify_package, verify_proof
+from audit_ledger.cli.sealing import verify_package, verify_proofs
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -79,7 +79,11 @@ def verify(
     ] = False,
     points: Annotated[int, typer.Option(help="As of so many positions.", min=0)] = 3,
     proof: Annotated[
-        Path | None, typer.Option(help="Check a file of `prove event`, without the ledger.", metavar="FILE")
+        list[Path] | None,
+        typer.Option(
+            help="Check a file of `prove`, or all in a folder, without the ledger; repeat it for more.",
+            metavar="FILE",
+        ),
     ] = None,
     key: Annotated[
         list[str] | None,
@@ -103,15 +107,15 @@ def verify(
 
     Example: audit-ledger verify --proof 12.tlog-proof --key "$(cat ledger.vkey)"
     """
-    if (package is not None) + live + (proof is not None) != 1:
+    if (package is not None) + live + bool(proof) != 1:
         raise typer.BadParameter("one of PACKAGE, --live and --proof says what is verified")
     if package is not None:
         verify_package(package, key or [], tsa or [], jobs)
         return
-    if proof is not None:
+    if proof:
         if not key or len(key) > 1:
             raise typer.BadParameter("--key says who must have signed the proof: the ledger's verifier key")
-        verify_proof(proof, key[0])
+        verify_proofs(proof, key[0])
         return
     with ctx.obj.connect() as ledger, progress() as tell:
         found = ledger.verify_live(points, tell=tell)

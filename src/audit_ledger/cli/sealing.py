@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit_ledger import cli
+from audit_ledger.cli import anchoring
 from audit_ledger.cli.evidence import write_proof
-from audit_ledger.cli.output import Column, complain, count, print_pairs, print_table, warn
+from audit_ledger.cli.output import Column, complain, count, one_line, print_pairs, print_table, warn
 from audit_ledger.cli.place import Role
 from audit_ledger.errors import ConfigurationError, EvidenceInvalid, InvalidValue
 
 if TYPE_CHECKING:
     from audit_ledger import Ledger
     from audit_ledger.evidence.checkpoint import Checkpoint
+    from audit_ledger.evidence.leaf import Leaf
 
 AT_LEAST = 60.0
 """Seal at least every so many seconds, where there is something new."""
@@ -96,6 +98,8 @@ def seal(
             sealed = ledger.seal(tell=tell)
         if sealed is not None:
             _show(sealed)
+        anchoring.after_seal(ledger)
+        if sealed is not None:
             return
         found = ledger.status()
     typer.echo(f"nothing new since position {found.sealed}" if found.position else "the ledger is empty")
@@ -108,6 +112,7 @@ class _Follower:
         self._ledger = ledger
         self._looked = 0
         self._sealed_at: float | None = None
+        self._anchoring = anchoring.in_background(ledger)
 
     def look(self) -> None:
         """Seal, if it is time."""
@@ -123,6 +128,7 @@ class _Follower:
                 _show(sealed)
                 sys.stdout.flush()
             self._sealed_at = now
+            self._anchoring.step()
         self._looked = row["position"]
 
 
@@ -162,8 +168,13 @@ def verify_package(package: Path, keys: list[str], tsa: list[Path], jobs: int | 
         raise typer.Exit(report.code)
 
 
-def verify_proof(file: Path, key: str) -> None:
-    """Check a file that `prove event` made, without the ledger; ends with 1 where it proves nothing."""
+def verify_proofs(given: list[Path], key: str) -> None:
+    """Check files that `prove` made, without the ledger; ends with 1 where one proves nothing.
+
+    Args:
+        given: The files; a folder stands for the proofs in it.
+        key: The ledger's verifier key.
+    """
     from audit_ledger.evidence.keys import ED25519, Verifier
     from audit_ledger.evidence.proving import verify_event
 
@@ -172,17 +183,54 @@ def verify_proof(file: Path, key: str) -> None:
         raise InvalidValue(
             "key", expected="the verifier key of a ledger, of type 1", actual="one of a witness"
         )
+    files = [file for one in given for file in _proofs_in(one)]
+    wrong, sizes = 0, set[int]()
+    for file in files:
+        try:
+            event, verified = verify_event(_read(file), [verifier], origin=verifier.name)
+        except EvidenceInvalid as error:
+            complain(str(error) if len(files) == 1 else f"{file}: {error}")
+            wrong += 1
+            continue
+        sizes.add(verified.checkpoint.size)
+        if len(files) == 1:
+            _show_event(event)
+        else:
+            at = f"{event.recorded_at:%Y-%m-%d %H:%M:%S.%fZ}"
+            typer.echo(one_line(f"✅ {file}: position {event.position}, {event.type}, recorded {at}"))
+    if wrong:
+        raise typer.Exit(cli.WRONG)
+    which = "this event is" if len(files) == 1 else f"these {len(files):,} events are"
+    size = count(max(sizes), "event")
+    where = f"its checkpoint of {size}" if len(sizes) == 1 else f"{len(sizes)} checkpoints, of up to {size}"
+    typer.echo(f"\n✅ {which} in the ledger {verifier.name}, in {where}")
+
+
+def _proofs_in(given: Path) -> list[Path]:
+    """The file, or the proofs in the folder, by their numbers."""
+    if not given.is_dir():
+        return [given]
+    found = sorted(given.glob("*.tlog-proof"), key=lambda file: (len(file.name), file.name))
+    if not found:
+        raise ConfigurationError(
+            f"there is no proof in {given}",
+            expected="files *.tlog-proof",
+            actual="none",
+            remedy="give the folder that `prove run` wrote to",
+        )
+    return found
+
+
+def _read(file: Path) -> bytes:
     try:
-        data = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise ConfigurationError(
             f"the proof cannot be read from {file}", actual=str(error), remedy="give the path of a proof"
         ) from error
-    try:
-        event, verified = verify_event(data, [verifier], origin=verifier.name)
-    except EvidenceInvalid as error:
-        complain(str(error))
-        raise typer.Exit(cli.WRONG) from error
+
+
+def _show_event(event: Leaf) -> None:
     print_pairs(
         [
             ("position", event.position),
@@ -193,8 +241,4 @@ def verify_proof(file: Path, key: str) -> None:
             ("version", event.version),
             ("state", event.state.decode("utf-8", "backslashreplace")),
         ]
-    )
-    typer.echo(
-        f"\n✅ this event is in the ledger {verifier.name},"
-        f" in its checkpoint of {count(verified.checkpoint.size, 'event')}"
     )

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         BodyErased,
         HoldAdded,
         HoldReleased,
+        LedgerRecovered,
         RetentionChanged,
     )
     from audit_ledger.events.statements import (
@@ -107,6 +108,7 @@ __all__ = [
     "HoldAdded",
     "HoldReleased",
     "Kind",
+    "LedgerRecovered",
     "Name",
     "Notice",
     "Operation",
@@ -148,6 +150,7 @@ _PLACES = {
     "HoldAdded": "officers",
     "HoldReleased": "officers",
     "Kind": "watching",
+    "LedgerRecovered": "officers",
     "Notice": "watching",
     "RetentionChanged": "officers",
     "RunAbandoned": "watching",

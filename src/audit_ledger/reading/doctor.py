@@ -35,7 +35,13 @@ GUARDS = {
     "events_guard": "events",
     "events_immutable": "events",
     "head_immutable": "head",
-    "origin_immutable": "origin",
+    "origins_immutable": "origins",
+    "origins_close": "origins",
+    "refusals_immutable": "refusals",
+    "refusals_begin": "refusals",
+    "anchors_immutable": "anchors",
+    "closed_checkpoints_immutable": "closed_checkpoints",
+    "closed_tiles_immutable": "closed_tiles",
 }
 """The triggers that keep the ledger append-only, and their tables."""
 

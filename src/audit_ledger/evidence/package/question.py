@@ -26,7 +26,7 @@ class Narrowed:
     values: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.by} {' '.join(self.values)}"
+        return f"the {self.by} {' '.join(self.values)}"
 
     def as_dict(self) -> dict[str, Any]:
         """As question.json has it."""

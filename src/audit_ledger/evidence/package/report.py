@@ -84,9 +84,11 @@ def page(
     Raises:
         ConfigurationError: jinja2 is not installed.
     """
+    asked = question.header.asked
     context: dict[str, Any] = {
         "question": question,
         "header": question.header,
+        "asked": f"position {asked}" if asked.isdigit() else asked,
         "narrowed": question.narrowed,
         "checkpoint": taken.prover.stated,
         "keys": [{"key": key.key, "id": key.key_id.hex(), "print": _fingerprint(key)} for key in keys],
@@ -131,5 +133,6 @@ def _template() -> Any:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["instant"] = lambda when: instant(when).replace("T", " ").replace("Z", " UTC")
+    environment.filters["second"] = lambda when: f"{when:%Y-%m-%d %H:%M:%S} UTC"
     environment.filters["number"] = lambda number: f"{number:,}"
     return environment.from_string(TEMPLATE.read_text("utf-8"))

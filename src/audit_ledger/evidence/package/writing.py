@@ -169,8 +169,7 @@ class _Writer:
         self._archive.add(f"{log.FOLDER}checkpoint", note)
         self._archive.add("keys", "".join(f"{key.key}\n" for key in self._wanted.keys).encode())
         self._archive.add("question.json", self._question.document(count))
-        if VERIFIER.exists():
-            self._archive.add("verify.py", VERIFIER.read_bytes())
+        self._archive.add("verify.py", VERIFIER.read_bytes())
         page = report.page(
             self._taken,
             self._question,
