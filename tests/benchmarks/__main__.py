@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-from tests.benchmarks import append, as_of, capture, execute, fold, memory, runs, storage, table, watching
+from tests.benchmarks import (
+    append,
+    as_of,
+    capture,
+    execute,
+    fold,
+    memory,
+    runs,
+    storage,
+    table,
+    verify,
+    watching,
+)
 from tests.benchmarks.ground import Ground, ground
 from tests.benchmarks.harness import QUICK, Row, Sizes
 
@@ -21,6 +33,7 @@ TOPICS: dict[str, Callable[[Ground, Sizes], Iterator[Row]]] = {
     "capture": capture.measure,
     "storage": storage.measure,
     "exec": execute.measure,
+    "verify": verify.measure,
 }
 
 

@@ -32,6 +32,9 @@ class Sizes:
         checks: How often a thousand tasks are looked at.
         idle_seconds: For how long a watcher is left alone.
         alerts: Runs that fail while it watches.
+        verify_few: Events of the smaller package that is verified.
+        verify_many: Events of the larger one.
+        verify_rounds: How often the smaller one is.
     """
 
     batch: int = 10_000
@@ -50,6 +53,9 @@ class Sizes:
     checks: int = 5
     idle_seconds: float = 30
     alerts: int = 5
+    verify_few: int = 100_000
+    verify_many: int = 10_000_000
+    verify_rounds: int = 5
 
 
 QUICK = Sizes(
@@ -69,6 +75,9 @@ QUICK = Sizes(
     checks=1,
     idle_seconds=1,
     alerts=1,
+    verify_few=10_000,
+    verify_many=20_000,
+    verify_rounds=1,
 )
 """Just enough to see that everything works; the figures mean nothing."""
 

@@ -947,7 +947,7 @@ class Package:
             f"events 1 to {self.leaves}, hashed from their bytes, are the first of {total} signed"
         )
         report.proven.append(
-            f"the answer is complete: events 1 to {self.position} make these rows, and no others"
+            f"the answer is complete: the events 1 to {self.position} make these rows, and no others"
         )
         report.proven += [f"{aside} of these events cannot be folded, and make no rows"] * bool(aside)
         report.asserted += [f"{others} events, of which no row would come, could not be folded"] * bool(
@@ -1194,10 +1194,8 @@ class Report:
     unchecked: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [f"proven     {line}" for line in self.proven] + [
-            f"asserted   {line}" for line in self.asserted
-        ]
-        lines += [f"UNCHECKED  {line}" for line in self.unchecked]
+        lines = [f"proven: {line}" for line in self.proven] + [f"asserted: {line}" for line in self.asserted]
+        lines += [f"UNCHECKED: {line}" for line in self.unchecked]
         lines += ["PROVEN" if self.failure is None else f"NOT PROVEN: {self.failure}"]
         return "\n".join(
             re.sub("[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", line) for line in lines
