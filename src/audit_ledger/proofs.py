@@ -198,7 +198,11 @@ class Proofs(Reaching):
         return found[0] if found else None
 
     def _verifiers(self, given: Sequence[str]) -> list[Verifier]:
-        """The keys that are kept here, then those that are given."""
-        origin = str(self.ledger_id)
+        """The keys that are kept here, those that ledger.toml pins, then those that are given."""
+        from audit_ledger.evidence.outside import pinned_keys
+        from audit_ledger.plan import load_anchors
+
+        origin, anchors = str(self.ledger_id), load_anchors()
         kept = [signer.verifier for signer, _ in keyring.listed(self.settings) if signer.name == origin]
-        return list(dict.fromkeys([*kept, *(Verifier.parse(key.strip()) for key in given)]))
+        pinned = pinned_keys(anchors, origin) if anchors.keys else []
+        return list(dict.fromkeys([*kept, *pinned, *(Verifier.parse(key.strip()) for key in given)]))
