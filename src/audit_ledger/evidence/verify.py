@@ -1,19 +1,21 @@
-"""Verify an evidence package of audit-ledger: offline, by this one file, without trusting whoever made the package.
+"""Verify an evidence package of audit-ledger: offline, by this one file, without trusting who made it.
 
     python verify.py PACKAGE.zip --key VKEY [--tsa CERT.pem] [--jobs N]
 
-It takes Python 3.11, the package `cryptography`, and `openssl` for timestamps. Every event is hashed from its bytes, the
-Merkle tree rebuilt (RFC 6962), signatures checked (C2SP signed-note, tlog-checkpoint); then the events are folded, and
-every row of the answer is compared. Ends with 0: all that is claimed is proven; 1: it is not, any doubt being a failure
-with its reason; 2: the command or the file cannot be used.
+It takes Python 3.11, the package `cryptography`, and for timestamps `openssl`. Every event is hashed from its
+bytes, the Merkle tree is rebuilt (RFC 6962), signatures are checked (C2SP signed-note, tlog-checkpoint); then
+the events are folded, and every row of the answer is compared. It ends with 0: all that is claimed is proven;
+1: it is not, any doubt being a failure with its reason; 2: the command or the file cannot be used.
 
-Memory does not grow with the events. read_range hashes and decodes 65,536 leaves, and leaves what happened to records in
-files, by record; fold_records folds one part of the records. Rows come out in no order, so lines are compared by sums:
-each has a mark, its hash under a random key; the marks of a stretch of ids are added up, for the answer and for the fold.
+Memory does not grow with the events. read_range hashes and decodes 65,536 leaves, and leaves what happened to
+records in files, by record; fold_records folds one part of the records. Rows come out in no order, so lines
+are compared by sums: each has a mark, its hash under a random key; the marks of a stretch of ids are added
+up, of the answer and of the fold. Where they differ, that stretch is folded anew, to say which row it is.
 """
 
 import argparse
 import base64
+import gc
 import hashlib
 import hmac
 import json
@@ -27,101 +29,50 @@ import tempfile
 import zipfile
 import zlib
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 RANGE = 1 << 16  # leaves of a task: a complete subtree
 RANK = {"skipped": 0, "updated": 1, "withdrawn": 2, "created": 3}
 COLUMNS = {
-    "data_ingestion_runs": "id run_id task_name started_at completed_at failed_at status data_source data_date_start"
-    " data_date_end records_fetched records_created records_updated records_skipped error_message error_details"
-    " created_at updated_at",
-    "data_ingestion_run_records": "id data_ingestion_run_id record_type record_id operation created_at updated_at",
+    "data_ingestion_runs": "id run_id task_name started_at completed_at failed_at status data_source"
+    " data_date_start data_date_end records_fetched records_created records_updated records_skipped"
+    " error_message error_details created_at updated_at",
+    "data_ingestion_run_records": "id data_ingestion_run_id record_type record_id operation created_at"
+    " updated_at",
     "api_call_logs": "id data_ingestion_run_id api_request_payload_id api_response_payload_id endpoint"
     " http_status_code duration_ms rate_limit_remaining created_at updated_at",
     "records": "id record_type record_id content data_ingestion_run_id created_at",
     "events": "position recorded_at recorded_by stream_id version type state",
 }
-# What the folds cast of an event, and to what; ! where it cannot be NULL. Where a cast fails, the event is set aside.
+# What the folds cast of an event, and to what; ! where it cannot be NULL. If a cast fails, it is set aside.
 FIELDS = {
     "RunStarted": "run_id=uuid occurred_at=instant! task=key! source=key!",
     "RecordIngested": "run_id=uuid record_type=key! record_id=key! operation=operation content=text",
     "RecordWithdrawn": "run_id=uuid record_type=key! record_id=key!",
     "ApiCallMade": "run_id=uuid request=key response=key endpoint=text! http_status_code=int duration_ms=int"
     " rate_limit_remaining=bigint error_class=text",
-    "RunCompleted": "run_id=uuid occurred_at=instant! duration_ms=bigint message=text",
-    "RunFailed": "run_id=uuid occurred_at=instant! duration_ms=bigint message=text",
-    "RunAbandoned": "run_id=uuid occurred_at=instant! last_seen_at=instant scheduled_for=instant alert_id=uuid! key=key!"
-    " detail=text!",
-    "the end that counts": "fetched=int created=int updated=int skipped=int data_date_start=day data_date_end=day"
-    " error_class=text backtrace=json exit_status=int signal=text output=text",
+    "RunCompleted": "run_id=uuid occurred_at=instant! message=text duration_ms=bigint",
+    "RunFailed": "run_id=uuid occurred_at=instant! message=text duration_ms=bigint",
+    "RunAbandoned": "run_id=uuid occurred_at=instant! detail=text! last_seen_at=instant scheduled_for=instant"
+    " alert_id=uuid! key=key!",
+    "the end that counts": "fetched=int created=int updated=int skipped=int data_date_start=day"
+    " data_date_end=day error_class=text backtrace=json exit_status=int signal=text output=text",
 }
-OTHERS = [
-    "HeartbeatRecorded",
-    "AnomalyFound",
-    "RunMissed",
-    "RunSkipped",
-    "TaskDefined",
-    "TaskRemoved",
-    "WatchAdvanced",
-    "BodyErased",
-    "HoldAdded",
-    "HoldReleased",
-    "RetentionChanged",
-    "EventCorrected",
-    "DecisionMade",
-    "DecisionExecuted",
-    "AlertRaised",
-    "AlertAttempted",
-    "AlertDelivered",
-    "AlertFailed",
-    "AlertAcknowledged",
-    "AlertResolved",
-]  # folded by the ledger into tables that are no part of an answer
-QUESTION = dict(
-    zip(
-        [
-            "as_of",
-            "asked",
-            "bodies",
-            "kind",
-            "leaves",
-            "ledger_id",
-            "made_at",
-            "narrowed",
-            "position",
-            "recorded_at",
-            "set_aside",
-            "software_version",
-            "tables",
-        ],
-        [
-            "str|NoneType",
-            "str",
-            "int",
-            "str",
-            "int",
-            "str",
-            "str",
-            "dict|NoneType",
-            "int",
-            "str",
-            "int",
-            "str",
-            "list",
-        ],
-        strict=True,
-    )
-)
+OTHERS = re.compile(  # types that are folded as well, into tables that are no part of an answer
+    "HeartbeatRecorded|AnomalyFound|RunMissed|RunSkipped|TaskDefined|TaskRemoved|WatchAdvanced|BodyErased|"
+    "KeyRotated|HoldAdded|HoldReleased|RetentionChanged|EventCorrected|DecisionMade|DecisionExecuted|AlertRaised|"
+    "AlertAttempted|AlertDelivered|AlertFailed|AlertAcknowledged|AlertResolved"
+).fullmatch
 CLOCKS = timedelta(minutes=1)  # granted between the ledger's clock and that of a timestamping authority
 SMALL, LINE = 64 << 20, 4 << 20  # bytes of a member that is read whole, and of a line of the answer, at most
 
@@ -170,8 +121,9 @@ def decoded(encoded: str, what: str) -> bytes:
     return data
 
 
-# Keys, signatures and checkpoints
+# Keys, signatures and checkpoints: C2SP signed-note and tlog-checkpoint
 
+_KEY = re.compile(r"([^\s+\0-\x1f]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})")
 _NOTE = re.compile(
     "(([^\n]+)\n(0|[1-9][0-9]{0,17})\n([A-Za-z0-9+/]{43}=)\n(?:[^\n]+\n)*)\n"
     r"((?:— [^\s+]+ [A-Za-z0-9+/]+={0,2}\n){1,100})"
@@ -179,54 +131,43 @@ _NOTE = re.compile(
 
 
 def parse_key(line: str) -> tuple[str, bytes, bytes]:
-    """Name, id and public key of a verifier key (C2SP signed-note, Ed25519)."""
-    name, key_id, encoded = matched(
-        r"([^\s+\0-\x1f]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})", line, "a key"
-    ).groups()
+    """Name, id and public key of a verifier key."""
+    name, key_id, encoded = matched(_KEY, line, "a verifier key").groups()
     data = decoded(encoded, "a verifier key")
-    good = data[0] == 1 and hashlib.sha256(name.encode() + b"\n" + data).hexdigest()[:8] == key_id
-    need(good, f"the verifier key {line:.120} is not Ed25519, or its id is that of another")
+    digest = hashlib.sha256(name.encode() + b"\n" + data).hexdigest()
+    need(data[0] == 1 and digest[:8] == key_id, f"{line:.120}: not Ed25519, or the id is that of another key")
     return name, bytes.fromhex(key_id), data[1:]
 
 
-class Note(NamedTuple):
-    """A checkpoint (C2SP tlog-checkpoint) as a signed note, whose signatures are not checked yet."""
+class Note:
+    """A checkpoint in a signed note, whose signatures are not checked yet."""
 
-    member: str
-    text: str
-    origin: str
-    size: int
-    root: bytes
-    signatures: list[tuple[str, bytes]]
-
-    @classmethod
-    def parse(cls, member: str, data: bytes) -> "Note":
-        """The checkpoint of a note's bytes."""
+    def __init__(self, member: str, data: bytes) -> None:
         need(not re.search(rb"[\0-\x09\x0b-\x1f]", data), f"{member} has control characters")
         text, origin, size, root, block = matched(_NOTE, text_of(data, member), member).groups()
+        self.member, self.text, self.origin, self.size = member, text.encode(), origin, int(size)
+        self.root = decoded(root, f"the root of {member}")
         lines = [line.split(" ") for line in block.split("\n")[:-1]]
-        signatures = [(name, decoded(encoded, f"a signature of {member}")) for _, name, encoded in lines]
-        return cls(member, text, origin, int(size), decoded(root, f"the root of {member}"), signatures)
+        self.signatures = [(name, decoded(value, f"a signature of {member}")) for _, name, value in lines]
 
-    def signed_by(self, keys: Iterable[str]) -> str | None:
-        """The last of these keys that signed it; a signature of any of them that fails condemns the note."""
+    def signed_by(self, keys: Iterable[str]) -> bool:
+        """Whether one of these keys has signed it; a signature of any of them that fails condemns it."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        signer = None
-        for key in keys:
-            name, key_id, public = parse_key(key)
+        count = 0
+        for name, key_id, public in map(parse_key, keys):
             for value in [
-                value[4:] for signed, value in self.signatures if (signed, value[:4]) == (name, key_id)
+                value[4:] for signer, value in self.signatures if (signer, value[:4]) == (name, key_id)
             ]:
                 try:
-                    Ed25519PublicKey.from_public_bytes(public).verify(value, self.text.encode())
+                    Ed25519PublicKey.from_public_bytes(public).verify(value, self.text)
                 except InvalidSignature:
                     raise NotProven(
-                        f"{self.member}: the signature of {name}+{key_id.hex()} does not fit"
+                        f"{self.member}: the signature of {name}+{key_id.hex()} is wrong"
                     ) from None
-                signer = key
-        return signer
+                count += 1
+        return count > 0
 
 
 # The Merkle tree (RFC 6962 section 2.1) and its files (C2SP tlog-tiles)
@@ -256,6 +197,12 @@ def root_of(trees: Sequence[bytes]) -> bytes:
     return right
 
 
+def spans(size: int) -> list[tuple[int, int]]:
+    """The complete subtrees of a tree, largest first: from which leaf, to before which."""
+    bits = [1 << bit for bit in reversed(range(size.bit_length())) if size >> bit & 1]
+    return [(end - bit, end) for bit, end in zip(bits, accumulate(bits), strict=True)]
+
+
 def tile(level: int | str, number: int, width: int) -> str:
     """The member of a tile of hashes, or of a bundle of entries."""
     digits = f"{number:d}".zfill(-(-len(f"{number:d}") // 3) * 3)
@@ -264,17 +211,15 @@ def tile(level: int | str, number: int, width: int) -> str:
 
 
 def proven_root(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
-    """The root that an inclusion proof leads to (RFC 9162 section 2.1.3.2); none where its length is wrong."""
+    """The root that an inclusion proof leads to (RFC 9162 section 2.1.3.2); none if its length is wrong."""
     node, last, root = index, size - 1, leaf
     for sibling in proof:
         if last == 0:
             return b""
-        if node & 1 or node == last:
-            root = parents([sibling, root])[0]
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
-        else:
-            root = parents([root, sibling])[0]
+        left = node & 1 or node == last
+        root = parents([sibling, root] if left else [root, sibling])[0]
+        while left and not node & 1 and node:
+            node, last = node >> 1, last >> 1
         node, last = node >> 1, last >> 1
     return root if last == 0 else b""
 
@@ -283,14 +228,14 @@ def proven_root(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> b
 
 _STRING = r'"((?:[^"\\\x00-\x1f]|\\["\\btnfr]|\\u00[01][0-9a-f])*)"'
 _LEAF = re.compile(
-    r'\{"position":([1-9][0-9]{0,18}),"recorded_at":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{6}Z)","recorded_by":'
-    rf'{_STRING},"stream_id":"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})","type":{_STRING},'
-    r'"version":(0|[1-9][0-9]{0,18})\}\n'
+    r'\{"position":([1-9][0-9]{0,18}),"recorded_at":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{6}Z)",'
+    rf'"recorded_by":{_STRING},"stream_id":"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})",'
+    rf'"type":{_STRING},"version":(0|[1-9][0-9]{{0,18}})\}}\n'
 )
-_TOUCH = re.compile(  # the state of a RecordIngested as it is written, where nothing is escaped: that of most events
-    rb'\{(?:"content":"([\w-]+)",)?"occurred_at":"[0-9TZ:.-]+",(?:"operation":"(created|updated|skipped)",)?"record_id":'
-    rb'"([^"\\\x00-\x1f]{1,500})","record_type":"([^"\\\x00-\x1f]{1,500})",(?:"run_id":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}'
-    rb'-[0-9a-f]{12})",)?"v":1\}'
+_TOUCH = re.compile(  # the state of a RecordIngested as it is written, in ASCII, nothing escaped: of most
+    rb'\{(?:"content":"([\w-]+)",)?"occurred_at":"[0-9TZ:.-]+",(?:"operation":"(created|updated|skipped)",)?'
+    rb'"record_id":"([ !#-\[\]-~]{1,999})","record_type":"([ !#-\[\]-~]{1,999})",'
+    rb'(?:"run_id":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})",)?"v":1\}'
 ).fullmatch
 
 
@@ -352,27 +297,24 @@ def cast(value: Any, form: str) -> Any:
     if value is None or form == "json":
         return value
     found = value if isinstance(value, str) else str(jsonb(value))
+    good: object = form == "text"
     if form in ("int", "bigint"):
         half = 1 << (31 if form == "int" else 63)
         if re.fullmatch(r"\s*[+-]?[0-9]{1,99}\s*", found, re.ASCII) and -half <= int(found) < half:
             return int(found)
-    elif form == "uuid":
-        if re.fullmatch(r"(\{)?[0-9a-fA-F]{4}(-?[0-9a-fA-F]{4}){7}(?(1)\})", found):
-            return str(UUID(found))
-    elif form == "instant" and instant(found):
-        return instant(found)
-    elif (
-        (
-            form == "day"
-            and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", found)
-            and instant(f"{found}T00:00:00Z")
-        )
-        or (form == "operation" and found in ("created", "updated", "skipped"))
-        or form == "text"
-        or (form == "key" and len(found.encode()) <= 2600)
-    ):
-        return found
-    raise Aside
+    elif form == "uuid" and re.fullmatch(r"(\{)?[0-9a-fA-F]{4}(-?[0-9a-fA-F]{4}){7}(?(1)\})", found):
+        return str(UUID(found))
+    elif form == "instant":
+        good = found = instant(found) or ""
+    elif form == "day":
+        good = re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", found) and instant(f"{found}T00:00:00Z")
+    elif form == "operation":
+        good = found in ("created", "updated", "skipped")
+    elif form == "key":
+        good = len(found.encode()) <= 2600  # an index takes no more
+    if not good:
+        raise Aside
+    return found
 
 
 @cache
@@ -388,7 +330,21 @@ def fields(kind: str, state: dict[str, Any]) -> list[Any]:
     return [value for value, _ in values]
 
 
-# Lines of the answer, and their sums
+def end_of(kind: str, state: dict[str, Any]) -> list[Any] | None:
+    """What the end of a run says where it is the first: counts, days, details; None if it cannot be it."""
+    try:
+        *values, class_, backtrace, status, signal, output = fields("the end that counts", state)
+    except Aside:
+        return None
+    more = {"exit_status": status, "signal": signal, "output": output}
+    known = {name: value for name, value in more.items() if value is not None}
+    return [
+        *values,
+        str(jsonb({"class": class_, "backtrace": backtrace, **known})) if kind == "RunFailed" else None,
+    ]
+
+
+# Lines of the answer
 
 
 def _keyed(line: str, key: bytes = os.urandom(32)) -> int:
@@ -396,9 +352,8 @@ def _keyed(line: str, key: bytes = os.urandom(32)) -> int:
 
 
 # Python's own hash of text is SipHash under a random key, unless somebody has fixed it.
-mark: Callable[[str], int] = (
-    hash if sys.flags.hash_randomization and not os.environ.get("PYTHONHASHSEED") else _keyed
-)
+_FIXED = not sys.flags.hash_randomization or os.environ.get("PYTHONHASHSEED", "random") != "random"
+mark: Callable[[str], int] = _keyed if _FIXED else hash
 
 
 class Json(str):
@@ -428,73 +383,78 @@ def as_csv(value: str | int | None) -> str:
     return '"' + found.replace('"', '""') + '"' if value == "" or re.search('[",\n\r]', found) else found
 
 
-Stretch = tuple[int, int]
-Want = tuple[str, Stretch] | None
+def lines_of(table: str, row: Sequence[Any]) -> tuple[str, str]:
+    """The lines of a row, as CSV and as JSON with a comma behind."""
+    pairs = zip(COLUMNS[table].split(), map(as_json, row), strict=True)
+    return ",".join(map(as_csv, row)), "{" + ",".join(f'"{name}":{value}' for name, value in pairs) + "},"
 
 
-def stretch(row: int) -> tuple[Stretch, int]:
-    """The stretch of ids that an id is in, and its end: among 65,536, those with as many digits."""
+def stretch(row: int) -> tuple[tuple[int, int], int]:
+    """The stretch of ids that an id is in, and its end: of 65,536, those with as many digits."""
     digits, block = len(str(row)), row >> 16
     return (digits, block), min(block + 1 << 16, 10**digits)
 
 
-class Sums:
-    """Marks of lines, added up by table, form and stretch; of the one stretch that is wanted, the lines instead."""
-
-    def __init__(self, want: Want = None) -> None:
-        self.want, self.aside, self.rows = want, 0, dict[int, tuple[str, ...]]()
-        self.sums, self.counts = Counter[tuple[str, str, Stretch]](), dict[int, list[int]]()
-
-    def add(self, table: str, ids: Sequence[int], **lines: Sequence[str]) -> None:
-        """Add rows, by ascending ids, in one form or both."""
-        first = 0
-        while first < len(ids):
-            where, end = stretch(ids[first])
-            last = bisect_left(ids, end, first)
-            if self.want is None:
-                for form, some in lines.items():
-                    self.sums[table, form, where] += sum(map(mark, some[first:last]))
-            elif self.want == (table, where):
-                rows = zip(*(some[first:last] for some in lines.values()), strict=True)
-                self.rows.update(zip(ids[first:last], rows, strict=True))
-            first = last
-
-    def add_rows(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Add rows that are values, by ascending ids."""
-        rows, names = iter(rows), COLUMNS[table].split()
-        while some := list(islice(rows, 10_000)):
-            pairs = [zip(names, map(as_json, row), strict=True) for row in some]
-            objects = ["{" + ",".join(f'"{name}":{value}' for name, value in row) + "}," for row in pairs]
-            self.add(
-                table,
-                [row[0] for row in some],
-                csv=[",".join(map(as_csv, row)) for row in some],
-                json=objects,
-            )
-
-
 class Record:
-    """A record: its names as CSV and as JSON, and its last version, whose content is '' where it was withdrawn."""
+    """A record: its names as CSV and as JSON; its last version, whose content is '' if it was withdrawn."""
 
     __slots__ = ("at", "content", "csv", "id", "json", "number", "run")
 
     def __init__(self, number: int, type_: str, record_id: str) -> None:
         self.number, self.id, self.run, self.at = number, 0, 0, ""
-        self.content: str | None = None
+        self.content: bytes | None = b""
         self.csv = f"{as_csv(type_)},{as_csv(record_id)}"
         self.json = f'"record_type":{as_json(type_)},"record_id":{as_json(record_id)}'
 
 
-class Range(NamedTuple):
-    """What one task read of the leaves."""
+@dataclass
+class Found:
+    """What a task has found: of leaves, of the answer, or in a fold."""
 
-    cuts: dict[int, list[bytes]]  # size: complete subtrees of this range up to there; whole, where it is full
-    times: dict[int, str]  # position: recorded_at; of the first, the last, and the cuts
-    places: dict[str, tuple[int, int]]  # part: where its rows are, and their bytes
-    aside: int
-    others: int
-    rotations: list[tuple[int, Any, Any]]
-    named: set[str]
+    cuts: dict[int, list[bytes]] = field(default_factory=dict)  # size: subtrees of this range up to there
+    times: dict[int, str] = field(default_factory=dict)  # position: recorded_at; of some
+    places: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # by part: where its rows are, and their bytes
+    others: int = 0  # events of types that are no part of an answer
+    rotations: list[tuple[int, Any, Any]] = field(default_factory=list)  # position, previous and next key
+    named: set[str] = field(default_factory=set)  # commitments of bodies
+    aside: int = 0  # events that cannot be folded
+    counts: dict[int, list[int]] = field(default_factory=dict)  # run: records created, updated, skipped
+    sums: Counter[Any] = field(default_factory=Counter)  # table, form and stretch: marks of lines
+    rows: dict[int, Any] = field(default_factory=dict)  # id: lines, of the stretch that is looked into
+
+    def add(self, table: str, ids: Sequence[int], **lines: Sequence[str]) -> None:
+        """Add lines of rows, by ascending ids."""
+        first = 0
+        while first < len(ids):
+            where, end = stretch(ids[first])
+            last = bisect_left(ids, end, first)
+            for form, some in lines.items():
+                self.sums[table, form, where] += sum(map(mark, some[first:last]))
+            if package.want == (table, where):
+                rows = zip(*(some[first:last] for some in lines.values()), strict=True)
+                self.rows.update(zip(ids[first:last], rows, strict=True))
+            first = last
+
+    def add_rows(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows, by ascending ids."""
+        rows = iter(rows)
+        while some := list(islice(rows, 10_000)):
+            csv, objects = zip(*(lines_of(table, row) for row in some), strict=True)
+            self.add(table, [row[0] for row in some], csv=csv, json=objects)
+
+    def join(self, other: "Found") -> None:
+        """Add what another task has found."""
+        self.cuts |= other.cuts
+        self.times |= other.times
+        self.rows |= other.rows
+        self.sums.update(other.sums)
+        self.named |= other.named
+        self.rotations += other.rotations
+        self.others, self.aside = self.others + other.others, self.aside + other.aside
+        for run, counts in other.counts.items():
+            self.counts[run] = [a + b for a, b in zip(self.counts.get(run, [0, 0, 0]), counts, strict=True)]
 
 
 _ROW = re.compile(r'((?:[^"\n]|"[^"]*+")*+)\n')
@@ -505,11 +465,18 @@ _MEMBER = re.compile(
     re.ASCII,
 )
 _BODY = re.compile(
-    r'\{"commitment":"([\w-]{43})","salt":(?:null|"([\w-]{43})"),"size":([0-9]{1,18}),"media_type":(?:null|"[^"]*"),'
-    r'"status":"(present|erased|truncated)"\}',
-    re.ASCII,
+    rf'\{{"commitment":"([\w-]{{43}})","salt":(?:null|"([\w-]{{43}})"),"size":([0-9]{{1,18}}),"media_type":(?:null|'
+    rf'{_STRING}),"status":"(present|erased|truncated)"\}}'
 )
-DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+_AT, _WHOLE = '"([0-9]{4}-[0-9T:.-]{21}Z)"', "(0|[1-9][0-9]{0,17})"
+_QUESTION = re.compile(
+    rf'\{{"as_of":(?:null|{_AT}),"asked":{_STRING},"bodies":{_WHOLE},"kind":"(complete|inclusion only)",'
+    rf'"leaves":{_WHOLE},"ledger_id":{_STRING},"made_at":{_AT},"narrowed":(null|\{{.+\}}),"position":{_WHOLE},'
+    rf'"recorded_at":{_AT},"set_aside":{_WHOLE},"software_version":{_STRING},"tables":\["([a-z_",]+)"\]\}}\n'
+)
+_PROOF = re.compile("c2sp.org/tlog-proof@v1\n(?:extra (.+)\n)?index ([0-9]+)\n((?:.{44}\n){0,63})\n([^\0]+)")
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+_WORDS = {word.encode(): word for word in RANK}
 
 
 @dataclass
@@ -519,14 +486,16 @@ class Package:
     path: Path
     spill: Path
     bar: bool = False
+    jobs: int = 1
     sums: dict[str, str] = field(default_factory=dict)
     parts: int = 1
     position: int = 0
     leaves: int = 0
+    want: tuple[str, tuple[int, int]] | None = None
+    wanted: set[bytes] = field(default_factory=set)
     cuts: set[int] = field(default_factory=set)
-    wanted: set[str] = field(default_factory=set)
-    places: list[dict[str, tuple[int, int]]] = field(default_factory=list)
-    runs: dict[str | None, list[Any]] = field(default_factory=dict)
+    places: list[list[tuple[int, int]]] = field(default_factory=list)
+    runs: dict[bytes | None, list[Any]] = field(default_factory=dict)
     opened: tuple[int, zipfile.ZipFile] | None = None
 
     @property
@@ -535,7 +504,7 @@ class Package:
         if self.opened is None or self.opened[0] != os.getpid():
             try:
                 self.opened = os.getpid(), zipfile.ZipFile(self.path)
-            except DAMAGES as error:
+            except _DAMAGES as error:
                 raise Unusable(f"{self.path} cannot be read as a ZIP file: {error}") from None
         return self.opened[1]
 
@@ -561,7 +530,7 @@ class Package:
             raise NotProven(f"{name} is {'not there' if name in self.sums else 'not in SHA256SUMS'}")
 
     def pieces(self, name: str, limit: int | None = None) -> Iterator[bytes]:
-        """The content of a member; an error at its end where its digest is not that of the manifest."""
+        """The content of a member; an error at its end if its digest is not that of the manifest."""
         need(name in self.sums or name == "SHA256SUMS", f"{name} is not there")
         digest = hashlib.sha256()
         try:
@@ -571,7 +540,7 @@ class Package:
                 while piece := stream.read(1 << 20):
                     digest.update(piece)
                     yield piece
-        except DAMAGES as error:
+        except _DAMAGES as error:
             raise NotProven(f"{name} is damaged: {error}") from None
         found = digest.hexdigest()
         need(
@@ -586,131 +555,109 @@ class Package:
         """Members by their names."""
         return [name for name in sorted(self.sums) if re.fullmatch(pattern, name)]
 
-    def together(self, method: str, arguments: Sequence[Any], jobs: int) -> Iterator[Any]:
-        """What a method returns for each of these, in order, by several processes."""
+    def together(self, method: str, arguments: Sequence[Any]) -> Iterator[Found]:
+        """What a method finds for each of these, in order, by several processes."""
         tasks = [(method, argument) for argument in arguments]
-        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) if jobs > 1 else None
+        pool = ProcessPoolExecutor(self.jobs, multiprocessing.get_context("fork")) if self.jobs > 1 else None
         try:
             for done, result in enumerate(pool.map(call, tasks) if pool else map(call, tasks), 1):
                 if self.bar:
-                    bar = "#" * (40 * done // len(tasks))
-                    print(f"\r{method:12} [{bar:40}]", end="", file=sys.stderr, flush=True)
+                    bar = f"\r{method:12} [{'#' * (40 * done // len(tasks)):40}]"
+                    print(bar if done < len(tasks) else f"\r{'':60}\r", end="", file=sys.stderr, flush=True)
                 yield result
         finally:
             if pool:
                 pool.shutdown(cancel_futures=True)
-            if self.bar:
-                print(f"\r{'':60}\r", end="", file=sys.stderr, flush=True)
 
     # Step 3: the leaves, and what the folds need of them
 
-    def read_range(self, task: int) -> Range:
+    def read_range(self, task: int) -> Found:
         """Hash and decode the leaves of a range."""
-        position, version, at, kind, stream, middle = task * RANGE, 0, "", "", "", b"?"
-        cuts, times, roots = {}, dict[int, str](), list[bytes]()
-        spill = defaultdict[str, list[Any]](list)
-        aside, others, rotations, named, sha = 0, 0, list[Any](), set[str](), hashlib.sha256
-        last = min(position + RANGE, self.leaves)
-        for start in range(position, last, 256):
-            width = min(256, last - start)
+        found, spill = Found(), [list[Any]() for _ in range(self.parts + 2)]
+        at, kind, stream, middle, base, position = "", "", b"", b"?", 0, task * RANGE
+        types, roots, sha, end = dict[bytes, bytes](), list[bytes](), hashlib.sha256, position + RANGE
+        for start in range(position, min(end, self.leaves), 256):
+            width = min(256, self.leaves - start)
             name = tile("entries", start >> 8, width)
             leaves = parse_bundle(self.read(name, 256 << 16), width, name)
             hashes = [sha(b"\x00" + leaf).digest() for leaf in leaves]
-            if width == 256:
-                roots += subtrees(hashes)
             for leaf in leaves:
-                position, version = position + 1, version + 1
-                head = b'{"position":%d%b%d}\n' % (position, middle, version)  # as the last one, one further
+                position += 1
+                head = b'{"position":%d%b%d}\n' % (position, middle, position - base)  # the last, one further
                 if not leaf.startswith(head):
                     what, before = f"the leaf at position {position}", at
-                    found, at, _, stream, kind, version = parse_leaf(leaf, what)
-                    need(found == position, f"{what} states position {found}")
+                    stated, at, _, stream_id, kind, version = parse_leaf(leaf, what)
+                    need(stated == position, f"{what} states position {stated}")
                     need(at >= before, f"{what} was recorded at {at}, before the one before it, at {before}")
-                    head = leaf[: leaf.find(b"\n") + 1]
+                    head, base, stream = leaf[: leaf.find(b"\n") + 1], position - version, stream_id.encode()
                     middle = head[head.find(b",") : head.rfind(b":") + 1]
-                    times = times or {position: at}
-                if position in self.cuts:
-                    full = roots[: (position & RANGE - 1 or RANGE) >> 8]
-                    times[position], cuts[position] = at, subtrees(full) + subtrees(hashes[: position & 255])
-                if kind == "KeyRotated":
-                    rotations.append((position, *map(load(leaf[len(head) :]).get, ("previous", "next"))))
-                if position > self.position or kind not in FIELDS:
-                    others += position <= self.position and kind in OTHERS
-                    continue
-                try:
-                    touch = _TOUCH(leaf, len(head)) if kind == "RecordIngested" else None
-                    if touch:
-                        content, done, record, type_, run = [
-                            each and each.decode() for each in touch.groups()
-                        ]
-                        row: tuple[Any, ...] = position, at, run or stream, type_, record, done, content
-                        part = f"{zlib.crc32(touch[3]) % self.parts}"
-                    else:
-                        part, row = self.decode(kind, load(leaf[len(head) :]), position, at, stream)
-                except (Aside, UnicodeDecodeError):
-                    aside += 1
-                    continue
-                spill[part].append(row)
-                if self.wanted and part != "runs":
-                    named |= self.wanted.intersection(row)
-        times[position] = at
-        cuts[last] = subtrees(roots) + subtrees(hashes if last & 255 else [])
-        places, offset = {}, 0
+                    found.times = found.times or {position: at}
+                touch = _TOUCH(leaf, len(head)) if kind == "RecordIngested" else None
+                if touch and position <= self.position:
+                    content, done, record, type_, run = touch.groups()
+                    row = position, at, run or stream, types.setdefault(type_, type_), record, done, content
+                    spill[zlib.crc32(record) % self.parts].append(row)
+                    if content in self.wanted:
+                        found.named.add(content.decode())
+                elif kind in FIELDS or OTHERS(kind):
+                    self.decode(kind, leaf[len(head) :], (position, at, stream), found, spill)
+            for cut in self.cuts.intersection(range(start + 1, position + 1)):
+                found.times[cut] = parse_leaf(leaves[cut - start - 1], name)[1]
+                found.cuts[cut] = subtrees(roots) + subtrees(hashes[: cut - start])
+            roots += subtrees(hashes) if width == 256 else []
+        found.times[position] = at
+        found.cuts |= {end: subtrees(roots)} if len(roots) == 256 else {}
         with (self.spill / f"{task}").open("wb") as file:
-            for part, rows in spill.items():
-                data = marshal.dumps(rows)
-                places[part] = offset, len(data)
-                offset += file.write(data)
-        return Range(cuts, times, places, aside, others, rotations, named)
+            found.places = [(file.tell(), file.write(marshal.dumps(rows))) for rows in spill]
+        return found
 
-    def decode(self, kind: str, state: dict[str, Any], *event: Any) -> tuple[str, tuple[Any, ...]]:
-        """The part of an event, and its row there: position, recorded_at, run_id, and what else it says."""
-        run, *said = fields(kind, state)
+    def decode(self, kind: str, state: bytes, event: Any, found: Found, spill: list[list[Any]]) -> None:
+        """Leave what an event says where it belongs: position, recorded_at, run_id, and the rest."""
         position, at, stream = event
-        if kind.startswith("Record"):
-            type_, record, *rest = said if kind == "RecordIngested" else (*said, "withdrawn", "")
-            return f"{zlib.crc32(record.encode()) % self.parts}", (
-                position,
-                at,
-                run or stream,
-                type_,
-                record,
-                *rest,
-            )
-        if kind == "ApiCallMade":
-            captured = (
-                state.get("captured_at") if state.get("captured_at") is not None else state.get("occurred_at")
-            )
-            if said[:2] != [None, None] and cast(captured, "instant") is None:
-                raise Aside
-            return "calls", (position, at, run or stream, *said)
-        if kind in ("RunCompleted", "RunFailed"):
-            try:
-                *values, class_, backtrace, status, signal, output = fields("the end that counts", state)
-                more = {"exit_status": status, "signal": signal, "output": output}
-                details = {"class": class_, "backtrace": backtrace}
-                details |= {name: value for name, value in more.items() if value is not None}
-                said = [kind, said[0], said[2], [*values, str(jsonb(details))]]
-            except Aside:  # behind another end it does no harm; it cannot be the one that counts
-                said = [kind, said[0], said[2], None]
-        else:
-            said = [kind, said[0], said[-1], said[1:]]
-        return "runs", (position, at, run if kind == "RunAbandoned" else run or stream, *said)
+        try:
+            if kind == "KeyRotated":
+                keys = load(state)
+                found.rotations.append((position, keys.get("previous"), keys.get("next")))
+            if position > self.position or kind not in FIELDS:
+                found.others += position <= self.position and kind != "KeyRotated"
+                return
+            given = load(state)
+            run, *said = fields(kind, given)
+            head = position, at, run.encode() if run else stream
+            if kind.startswith("Record"):
+                type_, record, *rest = said if kind == "RecordIngested" else (*said, "withdrawn", "")
+                row = [None if each is None else each.encode() for each in (type_, record, *rest)]
+                spill[zlib.crc32(row[1] or b"") % self.parts].append((*head, *row))
+                found.named |= {rest[1]} if row[3] in self.wanted else set()
+            elif kind == "ApiCallMade":
+                captured = (
+                    given.get("occurred_at") if given.get("captured_at") is None else given["captured_at"]
+                )
+                if said[:2] != [None, None] and cast(captured, "instant") is None:
+                    raise Aside  # noqa: TRY301  as any other that cannot be folded
+                spill[-2].append((*head, *said))
+                found.named |= {each for each in said[:2] if each and each.encode() in self.wanted}
+            else:
+                run_id = head[2] if run or kind != "RunAbandoned" else None
+                more = end_of(kind, given) if kind in ("RunCompleted", "RunFailed") else said[1:]
+                spill[-1].append((position, at, run_id, kind, *said[:2], more))
+        except Aside:
+            need(kind != "KeyRotated", f"the event {position}, a KeyRotated, is no JSON")
+            found.aside += 1
 
-    # Step 6: the folds; rules as in projections/*.sql
-
-    def spilled(self, part: str) -> Iterator[Any]:
+    def spilled(self, part: int) -> Iterator[Any]:
         """What read_range left in a part, by position."""
         for task, places in enumerate(self.places):
-            if part in places:
-                with (self.spill / f"{task}").open("rb") as file:
-                    file.seek(places[part][0])
-                    yield from marshal.loads(file.read(places[part][1]))  # noqa: S302  written a moment ago
+            with (self.spill / f"{task}").open("rb") as file:
+                file.seek(places[part][0])
+                yield from marshal.loads(file.read(places[part][1]))  # noqa: S302  written a moment ago
+
+    # Step 6: the folds, by the rules of projections/*.sql, and the answer
 
     def fold_runs(self) -> int:
         """Put the runs together; returns how many of their events cannot be folded."""
         self.runs, aside = {}, 0
-        for position, at, run_id, kind, when, message, said in self.spilled("runs"):
+        for position, at, run_id, kind, when, message, said in self.spilled(-1):
             run = self.runs.get(run_id)
             ends = kind in ("RunCompleted", "RunFailed")
             if (run is None) != (kind == "RunStarted") or (run and ends and not run[1] and said is None):
@@ -734,120 +681,106 @@ class Package:
                 numbers = [
                     c if d is None else d for d, c in zip(declared, (sum(counted), *counted), strict=True)
                 ]
+                status, done, failed = "completed", when, None
                 days = [first, last]
-                status, done, failed = (
-                    ("completed", when, None) if kind == "RunCompleted" else ("failed", None, when)
-                )
-                message, details = (message, Json(details)) if failed else (message, None)
+                if kind == "RunFailed":
+                    status, done, failed, details = "failed", None, when, Json(details)
             elif abandoned:
                 updated, failed, message = abandoned
                 status, details = "failed", Json('{"class": "RunAbandoned"}')
-            head = [start, run_id, task, started, done, failed, status, source]
+            head = [start, (run_id or b"").decode(), task, started, done, failed, status, source]
             yield [*head, *days, *numbers, message, details, at, updated]
 
-    def fold_calls(self, want: Want) -> Sums:
-        """Fold the API calls."""
-        sums = Sums(want)
+    def call_rows(self, found: Found) -> Iterator[list[Any]]:
+        """The rows of API calls."""
+        for position, at, run_id, *bodies, endpoint, status, took, left, error in self.spilled(-2):
+            run = self.runs.get(run_id)
+            if run is None or run[0] > position:
+                found.aside += 1
+                continue
+            ids = [None if body is None else 2 * position - 1 + turn for turn, body in enumerate(bodies)]
+            status = status if error is None or (status or 0) >= 400 else None
+            yield [position, run[0], *ids, endpoint, status, took, left, at, at]
 
-        def rows() -> Iterator[list[Any]]:
-            for position, at, run_id, request, response, endpoint, status, *counts, error in self.spilled(
-                "calls"
-            ):
-                run = self.runs.get(run_id)
-                if run is None or run[0] > position:
-                    sums.aside += 1
-                    continue
-                bodies = request and 2 * position - 1, response and 2 * position
-                status = status if error is None or (status or 0) >= 400 else None
-                yield [position, run[0], *bodies, endpoint, status, *counts, at, at]
-
-        sums.add_rows("api_call_logs", rows())
-        return sums
-
-    def fold_records(self, task: tuple[int, Want]) -> Sums:
+    def fold_records(self, part: int) -> Found:
         """Fold what happened to one part of the records, into their rows, and the counts of runs."""
-        records, rows = dict[tuple[str, str], Record](), dict[int, list[Any]]()
-        sums, runs, rank = Sums(task[1]), self.runs, RANK
-        for position, at, run_id, type_, record_id, operation, content in self.spilled(f"{task[0]}"):
-            run = runs.get(run_id)
+        records, rows, found = dict[tuple[bytes, bytes], Record](), dict[int, list[Any]](), Found()
+        runs, rank, words, last, run = self.runs, RANK, _WORDS, None, None
+        for position, at, run_id, type_, record_id, operation, content in self.spilled(part):
+            if run_id is not last:
+                last, run = run_id, runs.get(run_id)
             if run is None or run[0] > position:  # no such run began before it
-                sums.aside += 1
+                found.aside += 1
                 continue
             record = records.get((type_, record_id))
             if record is None:  # the first that is heard of a record makes a version of it
-                record = records[type_, record_id] = Record(len(records), type_, record_id)
-                new, done = True, "created"
+                record = Record(len(records), type_.decode(), record_id.decode())
+                records[type_, record_id], new, done = record, True, "created"
             else:  # another content does; so does a change that is declared, and does not say to what
-                new = content != record.content if content is not None else operation not in (None, "skipped")
-                done = "skipped" if not new else "created" if record.content == "" else "updated"
+                new = (
+                    content != record.content if content is not None else operation not in (None, b"skipped")
+                )
+                done = "skipped" if not new else "created" if record.content == b"" else "updated"
             if new:
                 record.id, record.run, record.at, record.content = position, run[0], at, content
-            done = operation or done
-            row = rows.get(run[0] << 32 | record.number)
+            if operation is not None:
+                done = words[operation]
+            key = run[0] << 32 | record.number
+            row = rows.get(key)
             if (
                 row is None
             ):  # the first touch in a run makes the row; until the run ends, a later one can raise it
-                rows[run[0] << 32 | record.number] = [position, run, record, done, at, at]
+                rows[key] = [position, run, record, done, at, at]
             elif rank[done] > rank[row[3]] and (not run[1] or position < run[1]):
                 row[3], row[5] = done, at
-        counts = sums.counts
         for row, run, _, done, _, _ in rows.values():
             if row < run[1] and done != "withdrawn":
-                counts.setdefault(run[0], [0, 0, 0])[("created", "updated", "skipped").index(done)] += 1
-        sums.add(
-            "data_ingestion_run_records",
-            [row[0] for row in rows.values()],
-            csv=[f"{i},{run[0]},{r.csv},{done},{at},{to}" for i, run, r, done, at, to in rows.values()],
-            json=[
-                f'{{"id":{i},"data_ingestion_run_id":{run[0]},{r.json},"operation":"{done}","created_at":"{at}",'
-                f'"updated_at":"{to}"}},'
-                for i, run, r, done, at, to in rows.values()
-            ],
-        )
-        known = sorted((r for r in records.values() if r.content != ""), key=lambda record: record.id)
-        sums.add(
-            "records",
-            [r.id for r in known],
-            csv=[f"{r.id},{r.csv},{as_csv(r.content)},{r.run},{r.at}" for r in known],
-            json=[
-                f'{{"id":{r.id},{r.json},"content":{as_json(r.content)},"data_ingestion_run_id":{r.run},'
-                f'"created_at":"{r.at}"}},'
-                for r in known
-            ],
-        )
-        return sums
+                counts = found.counts.setdefault(run[0], [0, 0, 0])
+                counts[("created", "updated", "skipped").index(done)] += 1
+        ids = [row[0] for row in rows.values()]
+        csv = [f"{i},{run[0]},{r.csv},{done},{at},{to}" for i, run, r, done, at, to in rows.values()]
+        objects = [
+            f'{{"id":{i},"data_ingestion_run_id":{run[0]},{r.json},"operation":"{done}","created_at":"{at}",'
+            f'"updated_at":"{to}"}},'
+            for i, run, r, done, at, to in rows.values()
+        ]
+        found.add("data_ingestion_run_records", ids, csv=csv, json=objects)
+        known = sorted((r for r in records.values() if r.content != b""), key=lambda record: record.id)
+        contents = [None if r.content is None else r.content.decode() for r in known]
+        both = list(zip(known, contents, strict=True))
+        csv = [f"{r.id},{r.csv},{as_csv(content)},{r.run},{r.at}" for r, content in both]
+        objects = [
+            f'{{"id":{r.id},{r.json},"content":{as_json(content)},"data_ingestion_run_id":{r.run},'
+            f'"created_at":"{r.at}"}},'
+            for r, content in both
+        ]
+        found.add("records", [r.id for r in known], csv=csv, json=objects)
+        return found
 
-    def fold(self, want: Want, jobs: int) -> Sums:
+    def fold(self) -> Found:
         """Fold all tables."""
-        aside = self.fold_runs()
-        total = self.fold_calls(want)
-        total.aside += aside
-        for sums in self.together("fold_records", [(part, want) for part in range(self.parts)], jobs):
-            total.sums.update(sums.sums)
-            total.rows.update(sums.rows)
-            total.aside += sums.aside
-            for run, counts in sums.counts.items():
-                total.counts[run] = [
-                    a + b for a, b in zip(total.counts.get(run, [0, 0, 0]), counts, strict=True)
-                ]
-        total.add_rows("data_ingestion_runs", self.run_rows(total.counts))
-        return total
+        found = Found(aside=self.fold_runs())
+        found.add_rows("api_call_logs", self.call_rows(found))
+        for part in self.together("fold_records", range(self.parts)):
+            found.join(part)
+        found.add_rows("data_ingestion_runs", self.run_rows(found.counts))
+        return found
 
     def lines(self, table: str, form: str) -> Iterator[list[str]]:
-        """The rows of a file of the answer, some at a time; those of JSON with a comma behind, the last one too."""
+        """The rows of a file of the answer, some at a time; those of JSON with a comma behind each."""
         name, rest, held, begun, some = f"answer/{table}.{form}", b"", list[str](), False, False
         for piece in self.pieces(name):
             rest += piece
             cut = rest.rfind(b"\n") + 1
-            found, rest = text_of(rest[:cut], name), rest[cut:]
-            if form == "json" or '"' not in found:
-                lines = found.split("\n")[:-1]
+            text, rest = text_of(rest[:cut], name), rest[cut:]
+            if form == "json" or '"' not in text:
+                lines = text.split("\n")[:-1]
             else:  # quoted text can have line feeds
                 lines, at = [], 0
-                while row := _ROW.match(found, at):
+                while row := _ROW.match(text, at):
                     lines.append(row[1])
                     at = row.end()
-                rest = found[at:].encode() + rest
+                rest = text[at:].encode() + rest
             need(len(rest) < LINE, f"{name} has a line that is too long")
             if lines and not begun:
                 begun = lines.pop(0) == ("[" if form == "json" else COLUMNS[table].replace(" ", ","))
@@ -860,10 +793,9 @@ class Package:
         need(begun and not rest and good, f"{name} is cut short")
         yield [f"{line}," for line in held[:1] if line]
 
-    def scan(self, task: tuple[str, str, Want]) -> Sums:
+    def scan(self, file: tuple[str, str]) -> Found:
         """The sums of a file of the answer, whose ids must ascend."""
-        table, form, want = task
-        sums, count, previous = Sums(want), 0, ((0, 0), "")
+        (table, form), found, count, previous = file, Found(), 0, ((0, 0), "")
         name = f"answer/{table}.{form}"
 
         def id_of(line: str) -> int:
@@ -878,31 +810,28 @@ class Package:
                 part = lines[first:last]
                 need(part == sorted(part) and previous < (where, part[0]), f"{name}: ids do not ascend")
                 previous, first = (where, part[-1]), last
-                if want is None:
-                    sums.sums[table, form, where] += sum(map(mark, part))
-                elif want == (table, where):
-                    sums.rows.update((id_of(line), (line,)) for line in part)
-        return sums
+                found.sums[table, form, where] += sum(map(mark, part))
+                if self.want == (table, where):
+                    found.rows.update((id_of(line), (line,)) for line in part)
+        return found
 
-    def compare(self, folded: Sums, answered: Sums, jobs: int) -> None:
+    def compare(self, folded: Found, answered: Found) -> None:
         """The answer is what was folded; else an error that says which row is the first that is not."""
         keys = {key for key in (*folded.sums, *answered.sums) if folded.sums[key] != answered.sums[key]}
         if not keys:
             return
         table, form, where = min(keys, key=lambda key: (list(COLUMNS).index(key[0]), key[2], key[1]))
-        expected, found = self.fold((table, where), jobs).rows, self.scan((table, form, (table, where))).rows
-        for row in sorted({*expected, *found}):
-            ours, theirs = expected.get(row, ("", ""))[form == "json"], found.get(row, ("",))[0]
-            about = f"answer/{table}.{form}, the row of position {row},"
-            need(ours or not theirs, f"{about} is made by no event: {theirs!r:.300}")
-            need(theirs or not ours, f"{about} is missing: {ours!r:.300}")
-            need(
-                ours == theirs,
-                f"{about} is not what the events make: expected {ours!r:.300}, found {theirs!r:.300}",
-            )
+        self.want = table, where
+        expected, given = self.fold().rows, self.scan((table, form)).rows
+        for row in sorted({*expected, *given}):
+            ours, theirs = expected.get(row, ("", ""))[form == "json"], given.get(row, ("",))[0]
+            about = f"answer/{table}.{form}, the row of position {row}"
+            need(ours, f"{about}: no event makes it: {theirs!r:.300}")
+            need(theirs, f"{about} is missing: {ours!r:.300}")
+            need(ours == theirs, f"{about} is not what the events make: {ours!r:.300}, but {theirs!r:.300}")
         raise NotProven(f"answer/{table}.{form} is not what the events make")
 
-    # Steps 2 to 5, 7 and 8
+    # Steps 2 to 5 and 7
 
     def stored(self, level: int, index: int, total: int) -> bytes:
         """The hash of a complete subtree, as the tiles of a tree of that size have it."""
@@ -913,42 +842,38 @@ class Package:
         return subtrees([data[at : at + 32] for at in range(0, len(data), 32)])[0]
 
     def tree_root(self, start: int, end: int, inside: dict[tuple[int, int], bytes], total: int) -> bytes:
-        """The root over leaves of a tree: of subtrees inside that are known, and behind them of tiles."""
-        span, half = end - start, 1 << (end - start - 1).bit_length() - 1 if end - start > 1 else 0
-        known = max(spans[1] for spans in inside)
+        """The root over leaves of a tree: of first subtrees that are known, and behind them of tiles."""
+        span = end - start
         if (start, end) in inside:
             return inside[start, end]
-        if start >= known and span & span - 1 == 0:
+        if start >= max(known for _, known in inside) and span & span - 1 == 0:
             return self.stored(span.bit_length() - 1, start // span, total)
-        sides = (start, start + half), (start + half, end)
-        return parents([self.tree_root(*side, inside, total) for side in sides])[0]
+        middle = start + (1 << (span - 1).bit_length() - 1)
+        left, right = (self.tree_root(*side, inside, total) for side in ((start, middle), (middle, end)))
+        return parents([left, right])[0]
 
     def question(self) -> dict[str, Any]:
         """What is claimed."""
         given = text_of(self.read("question.json"), "question.json")
+        matched(_QUESTION, given, "question.json")
         try:
-            asked = json.loads(given)
-            good = (
-                json.dumps(asked, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n" == given
-            )
-            good = good and list(asked) == sorted(QUESTION)
-            good = good and all(
-                type(asked[name]).__name__ in types.split("|") for name, types in QUESTION.items()
-            )
-            dates = [asked[name] for name in ("recorded_at", "made_at", "as_of")]
-            good = good and all(each is None or instant(each) == each for each in dates)
-        except (ValueError, RecursionError, TypeError):
-            good = False
-        need(good, f"question.json is malformed: {given!r:.200}")
-        self.position, self.leaves = asked["position"], asked["leaves"]
-        complete = asked["kind"] == "complete" and asked["narrowed"] is None
+            asked: dict[str, Any] = json.loads(given)
+        except (ValueError, RecursionError):
+            asked = {}
         need(
-            complete or (asked["kind"] == "inclusion only" and asked["narrowed"]),
-            "question.json claims neither kind",
+            json.dumps(asked, ensure_ascii=False, separators=(",", ":")) + "\n" == given,
+            "question.json is malformed",
+        )
+        self.position, self.leaves = asked["position"], asked["leaves"]
+        complete = asked["kind"] == "complete"
+        need(
+            complete == (asked["narrowed"] is None),
+            "question.json: what is narrowed is no more than included",
         )
         leaves = (self.position, self.position + 1) if complete else (0,)
         need(
-            0 < self.position < 2**62 and self.leaves in leaves, "question.json: no such position, or leaves"
+            self.position > 0 and self.leaves in leaves,
+            f"question.json: {self.leaves} leaves do not answer it",
         )
         tables = list(COLUMNS)[:4] if complete else ["events"]
         files = sorted(f"answer/{table}.{form}" for table in tables for form in ("csv", "json"))
@@ -956,321 +881,245 @@ class Package:
             asked["tables"] == tables and self.named("answer/.*") == files,
             f"the answer is not {', '.join(files)}",
         )
-        return asked  # type: ignore[no-any-return]
+        return asked
 
-    def check_complete(
-        self, asked: dict[str, Any], notes: Sequence[Note], jobs: int, report: "Report"
-    ) -> Range:
-        """Steps 3, 4 and 6: the leaves, their root, and the answer."""
-        total, sizes = notes[0].size, {note.size for note in notes}
+    def check_complete(self, asked: dict[str, Any], notes: Sequence[Note], report: "Report") -> Found:
+        """Steps 3 and 6: the leaves make the roots that were signed, and the events make the answer."""
+        total, tasks = notes[0].size, range(-(-self.leaves // RANGE))
         need(total >= self.leaves, f"log/checkpoint is of {total} leaves only")
-        need(
-            self.leaves > self.position or total == self.position,
-            "the leaf behind the last position is not there",
-        )
-        self.cuts = {size for size in sizes if size <= self.leaves} | {self.position, self.leaves}
+        need(self.leaves > self.position or total == self.position, "the leaf behind the last is missing")
+        self.cuts = {note.size for note in notes if note.size <= self.leaves} | {self.position, self.leaves}
         self.parts = 1 + self.leaves // 100_000
         bundles = [tile("entries", n, min(256, self.leaves - (n << 8))) for n in range(-(-self.leaves >> 8))]
         need(
-            self.named("log/tile/entries/.*") == sorted(bundles),
-            f"the entries are not those of {self.leaves} leaves",
+            self.named("log/tile/entries/.*") == sorted(bundles), f"the entries are not {self.leaves} leaves"
         )
-        ranges: list[Range] = list(self.together("read_range", range(-(-self.leaves // RANGE)), jobs))
+        ranges, found = list(self.together("read_range", tasks)), Found()
         for before, after in pairwise(ranges):
             last, first = max(before.times), min(after.times)
-            need(
-                before.times[last] <= after.times[first],
-                f"the leaf at position {first} was recorded before {last}",
-            )
-        whole = [each.cuts[(turn + 1) * RANGE][0] for turn, each in enumerate(ranges[: self.leaves // RANGE])]
-        cuts = {size: trees for each in ranges for size, trees in each.cuts.items()}
+            need(before.times[last] <= after.times[first], f"the event {first} was recorded before {last}")
+        for each in ranges:
+            found.join(each)
+        whole = [found.cuts[(task + 1) * RANGE][0] for task in tasks[: self.leaves // RANGE]]
         trees = {
-            size: subtrees(whole[: size // RANGE]) + (cuts[size] if size % RANGE else []) for size in cuts
+            n: subtrees(whole[: n // RANGE]) + (cut if n % RANGE else []) for n, cut in found.cuts.items()
         }
-        bits = [1 << bit for bit in reversed(range(self.leaves.bit_length())) if self.leaves >> bit & 1]
-        ends = list(accumulate(bits))
-        inside = {
-            (end - bit, end): tree for bit, end, tree in zip(bits, ends, trees[self.leaves], strict=True)
-        }
+        inside = dict(zip(spans(self.leaves), trees[self.leaves], strict=True))
         for note in notes:
-            small = note.size <= self.leaves
-            root = root_of(trees[note.size]) if small else self.tree_root(0, note.size, inside, total)
-            need(
-                root == note.root,
-                f"the leaves make the root {root.hex()}; {note.member} states {note.root.hex()}",
-            )
-        self.places = [each.places for each in ranges]
-        folded, answered = self.fold(None, jobs), Sums()
+            known = note.size <= self.leaves
+            root = root_of(trees[note.size]) if known else self.tree_root(0, note.size, inside, total)
+            need(root == note.root, f"{note.member}: the root of its {note.size} leaves is {root.hex()}")
+        self.places, answered = [each.places for each in ranges], Found()
+        folded = self.fold()
         for sums in self.together(
-            "scan", [(t, f, None) for t in asked["tables"] for f in ("json", "csv")], jobs
+            "scan", [(table, form) for form in ("json", "csv") for table in asked["tables"]]
         ):
-            answered.sums.update(sums.sums)
-        self.compare(folded, answered, jobs)
-        aside = sum(each.aside for each in ranges) + folded.aside
-        more, others = asked["set_aside"] - aside, sum(each.others for each in ranges)
-        need(0 <= more <= others, f"{aside} events cannot be folded; question.json says {asked['set_aside']}")
+            answered.join(sums)
+        self.compare(folded, answered)
+        aside, others = found.aside + folded.aside, asked["set_aside"] - found.aside - folded.aside
+        need(
+            0 <= others <= found.others,
+            f"{aside} events cannot be folded; question.json says {asked['set_aside']}",
+        )
         if run := re.fullmatch(r"\s*run\s+([0-9a-f-]+)\s*", asked["asked"], re.IGNORECASE):
-            digits = run[1].lower().replace("-", "")
-            ended = [
-                known[1] for name, known in self.runs.items() if f"{name}".replace("-", "").startswith(digits)
+            start = run[1].lower().replace("-", "")
+            ends = [
+                end
+                for name, (_, end, *_) in self.runs.items()
+                if f"{UUID((name or b'').decode()).hex}".startswith(start)
             ]
-            need(ended == [self.position], f"{asked['asked']} did not end at position {self.position}")
+            need(ends == [self.position], f"{asked['asked']} did not end at position {self.position}")
         report.proven.append(
-            f"the events 1 to {self.leaves}, hashed from their bytes, are the first of the {total} signed"
+            f"events 1 to {self.leaves}, hashed from their bytes, are the first of {total} signed"
         )
         report.proven.append(
-            f"the answer is complete: the events 1 to {self.position} make these rows, and no others"
+            f"the answer is complete: events 1 to {self.position} make these rows, and no others"
         )
         report.proven += [f"{aside} of these events cannot be folded, and make no rows"] * bool(aside)
-        report.asserted += [f"{more} events, of which no row would come, could not be folded"] * bool(more)
-        rotations = [rotation for each in ranges for rotation in each.rotations]
-        times = {position: at for each in ranges for position, at in each.times.items()}
-        return Range(cuts, times, {}, aside, others, rotations, set().union(*(each.named for each in ranges)))
-
-    def check_inclusion(self, notes: Sequence[Note], report: "Report") -> Range:
-        """Each event of the answer has its proof; that there are no others is not claimed."""
-        sealed, times, named, rotations = notes[0], dict[int, str](), set[str](), list[Any]()
-        rows, pairs = (
-            [line for some in self.lines("events", "json") for line in some],
-            COLUMNS["events"].split(),
+        report.asserted += [f"{others} events, of which no row would come, could not be folded"] * bool(
+            others
         )
-        csv = [line for some in self.lines("events", "csv") for line in some]
-        need(len(rows) == len(csv), "answer/events.csv and answer/events.json have different numbers of rows")
-        for line, other in zip(rows, csv, strict=True):
+        return found
+
+    def check_inclusion(self, notes: Sequence[Note], report: "Report") -> Found:
+        """Each event of the answer has its proof; that there are no others is not claimed."""
+        sealed, found, last = notes[0], Found(), (0, "")
+        objects, csv = (
+            [line for some in self.lines("events", form) for line in some] for form in ("json", "csv")
+        )
+        need(
+            objects and len(objects) == len(csv),
+            "answer/events.csv and answer/events.json have not as many rows",
+        )
+        for line, other in zip(objects, csv, strict=True):
             try:
                 row = json.loads(line[:-1])
-                position, at, by, stream, version, kind, state = (row[name] for name in pairs)
-                head = f'{{"position":{position:d},"recorded_at":{as_json(at)},"recorded_by":{as_json(by)},"stream_id":'
-                head += f'{as_json(stream)},"type":{as_json(kind)},"version":{version:d}}}\n'
-                leaf = (head + state).encode()
-            except (ValueError, KeyError, TypeError, RecursionError):
+                position, at, by, stream, version, kind, state = row.values()
+                head = f'{{"position":{position},"recorded_at":"{at}","recorded_by":{as_json(by)},"stream_id":"{stream}"'
+                leaf = f'{head},"type":{as_json(kind)},"version":{version}}}\n{state}'.encode()
+            except (ValueError, AttributeError, TypeError, RecursionError):
                 raise NotProven(f"answer/events.json has a line that is no event: {line!r:.200}") from None
-            sums = Sums(("events", stretch(position)[0]))
-            sums.add_rows("events", [list(row.values())])
             need(
-                sums.rows.get(position) == (other, line),
-                f"the event {position} is not written in its one form, in both files",
+                lines_of("events", list(row.values())) == (other, line), f"the event {position} has two forms"
             )
+            need(parse_leaf(leaf, f"the event {position}")[0] == position, f"{position!r} is no position")
+            need(last[0] < position and last[1] <= at, f"the event {position} is not in order")
+            found.times[position], last, name = at, (position, at), f"proofs/{position}.tlog-proof"
+            extra, index, path, signed = matched(_PROOF, text_of(self.read(name), name), name).groups()
+            need(extra in (None, base64.b64encode(leaf).decode()), f"{name} is of another leaf")
+            need(signed.encode() == self.read("log/checkpoint"), f"{name} has another checkpoint")
+            hashes, leaf_hash = (
+                [decoded(each, name) for each in path.split()],
+                hashlib.sha256(b"\x00" + leaf).digest(),
+            )
+            root = proven_root(leaf_hash, position - 1, sealed.size, hashes)
             need(
-                parse_leaf(leaf, f"the event {position}")[0] == position > max(times, default=0),
-                "positions do not ascend",
+                root == sealed.root and index == f"{position - 1}",
+                f"{name} does not prove the event {position}",
             )
-            need(
-                at >= max(times.values(), default=""),
-                f"the event {position} was recorded before the one before it",
-            )
-            times[position], name = at, f"proofs/{position}.tlog-proof"
-            proof = text_of(self.read(name), name)
-            lines = matched(
-                "c2sp.org/tlog-proof@v1\n(?:extra (.+)\n)?index ([0-9]+)\n((?:.{44}\n){0,63})\n([^\0]+)",
-                proof,
-                name,
-            )
-            need(lines[1] in (None, base64.b64encode(leaf).decode()), f"{name} is of another leaf")
-            need(
-                lines[4].encode() == self.read("log/checkpoint") and lines[2] == f"{position - 1}",
-                f"{name} is not of this event",
-            )
-            path = [decoded(each, name) for each in lines[3].split("\n")[:-1]]
-            root = proven_root(hashlib.sha256(b"\x00" + leaf).digest(), position - 1, sealed.size, path)
-            need(root == sealed.root, f"{name} does not prove that the event is in the ledger")
-            try:
-                said = load(state.encode())
-            except Aside:
-                continue
-            named |= {
-                each for each in map(said.get, ("content", "request", "response")) if isinstance(each, str)
-            }
-            rotations += [(position, said.get("previous"), said.get("next"))] * (kind == "KeyRotated")
-        need(
-            times and max(times) <= self.position <= sealed.size,
-            "the answer has no events, or later ones than it may",
-        )
-        proofs = sorted(f"proofs/{position}.tlog-proof" for position in times)
-        need(
-            self.named("proofs/.*") == proofs and not self.named("log/tile/entries/.*"),
-            "there are other proofs, or leaves",
-        )
+            self.decode(kind, state.encode(), (position, at, b""), found, [[], [], []])
+        need(last[0] <= self.position <= sealed.size, "the answer has events that it cannot know")
+        proofs = sorted(f"proofs/{position}.tlog-proof" for position in found.times)
+        need(self.named("(proofs|log/tile/entries)/.*") == proofs, "there are proofs, or leaves, of no event")
         for note in notes[1:]:
-            bits = [1 << bit for bit in reversed(range(note.size.bit_length())) if note.size >> bit & 1]
-            spans = [(end - bit, end) for bit, end in zip(bits, accumulate(bits), strict=True)]
-            single = (
-                {spans[0]: note.root} if len(spans) == 1 else None
-            )  # its root is one that the proof does not bring
-            inside = single or {
-                (a, b): self.stored((b - a).bit_length() - 1, a // (b - a), sealed.size) for a, b in spans
-            }
-            good = root_of(list(inside.values())) == note.root
-            good = good and self.tree_root(0, sealed.size, inside, sealed.size) == sealed.root
-            need(good, f"log/checkpoint does not continue {note.member}")
+            inside = dict.fromkeys(spans(note.size), note.root)  # a complete tree is its own subtree
+            if len(inside) > 1:
+                inside = {
+                    (a, b): self.stored((b - a).bit_length() - 1, a // (b - a), sealed.size)
+                    for a, b in inside
+                }
+            roots = root_of(list(inside.values())), self.tree_root(0, sealed.size, inside, sealed.size)
+            need(roots == (note.root, sealed.root), f"log/checkpoint does not continue {note.member}")
         report.proven.append(
-            f"{len(times)} events, hashed from their bytes, are among the {sealed.size} that were signed"
+            f"{len(csv)} events, hashed from their bytes, are among {sealed.size} that were signed"
         )
-        report.unchecked.append("INCLUSION ONLY: that there are no other events of this kind is not shown")
-        return Range({}, times, {}, 0, 0, rotations, named)
+        report.unchecked.append("INCLUSION ONLY: that there are no other events like these is not shown")
+        return found
 
     def check_position(self, asked: dict[str, Any], times: dict[int, str], report: "Report") -> None:
         """Step 4: the position is the last that the answer may know."""
-        at = times.get(self.position)
-        need(
-            at in (None, asked["recorded_at"]),
-            f"the event {self.position} was recorded at {at}, not {asked['recorded_at']}",
-        )
-        if asked["as_of"] is None:
-            good = asked["asked"].strip() == f"{self.position}" or re.match(
-                r"\s*run\s", asked["asked"], re.IGNORECASE
-            )
+        at, as_of = asked["recorded_at"], asked["as_of"]
+        need(times.get(self.position, at) == at, f"the event {self.position} was not recorded at {at}")
+        if as_of is None:
+            good = asked["asked"].strip() == f"{self.position}" or re.match(r"(?i)\s*run\s", asked["asked"])
             need(good, f"what was asked, {asked['asked']!r:.100}, is not position {self.position}")
             return
-        need(
-            asked["recorded_at"] <= asked["as_of"],
-            f"the event {self.position} was recorded after {asked['as_of']}",
-        )
-        report.asserted.append(f"{asked['asked']!r:.100}, as it was asked, means {asked['as_of']}")
+        need(instant(as_of) == as_of and at <= as_of, f"the event {self.position} was recorded after {as_of}")
+        report.asserted.append(f"{asked['asked']!r:.100}, as it was asked, means {as_of}")
         if self.leaves > self.position:
             after = times[self.leaves]
-            need(
-                after > asked["as_of"],
-                f"the event {self.leaves} was recorded at {after}, and is missing in the answer",
+            need(after > as_of, f"the event {self.leaves}, recorded at {after}, is missing in the answer")
+            report.proven.append(
+                f"the next event was recorded at {after}, after {as_of}: the answer is final"
             )
-            report.proven.append(f"the next event was recorded after {asked['as_of']}: the answer is final")
-        else:
-            report.unchecked.append(
-                "the answer is not final: no later event was signed; others may have come at that instant"
-            )
+        elif self.leaves:
+            report.unchecked.append("whether the answer is final: no later event has been signed")
 
-    def trust(
-        self, notes: Sequence[Note], keys: Sequence[str], rotations: Sequence[tuple[int, Any, Any]]
-    ) -> list[str]:
-        """Step 2: each note is signed by a key that is trusted, or that such a key's checkpoint shows to follow on it."""
+    def trust(self, notes: Sequence[Note], keys: Sequence[str], found: Found) -> list[str]:
+        """Step 2: a trusted key signed each note, or one that follows on it by an event that it signed."""
         trusted, unsigned = list(keys), list(notes)
         for _ in notes:
             for note in [note for note in unsigned if note.signed_by(trusted)]:
                 unsigned.remove(note)
-                for position, previous, following in rotations:
+                for position, previous, following in found.rotations:
                     if position <= note.size and previous in trusted and following not in trusted:
                         parse_key(f"{following}")
                         trusted.append(following)
-        for note in unsigned:
-            raise NotProven(f"{note.member} is signed by none of the keys {', '.join(trusted)}")
+        need(not unsigned, f"{[note.member for note in unsigned]} have no signature of {', '.join(trusted)}")
         for note in notes:
-            note.signed_by(trusted)  # of keys that are trusted by now, no signature is wrong
+            note.signed_by(trusted)  # by now trusted, and none of their signatures may be wrong
         return trusted
 
     def stamp(self, note: str, tsr: str, certificates: bytes) -> datetime | str:
-        """Step 5: the time of an RFC 3161 timestamp over a note, or why it is not known."""
+        """The time of an RFC 3161 timestamp over a note, or why it is not known."""
         if not certificates:
             return "there is no certificate of its authority; give it with --tsa"
         for name, data in (("data", self.read(note)), ("reply", self.read(tsr)), ("pinned", certificates)):
             (self.spill / name).write_bytes(data)
-        openssl = partial(
-            subprocess.run,
-            cwd=self.spill,
-            env={**os.environ, "LC_ALL": "C"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+
+        def openssl(*arguments: str) -> subprocess.CompletedProcess[str]:
+            command, environment = ["openssl", "ts", *arguments], {**os.environ, "LC_ALL": "C"}
+            return subprocess.run(
+                command, cwd=self.spill, env=environment, capture_output=True, text=True, check=False
+            )
+
         try:
-            shown = openssl(["openssl", "ts", "-reply", "-in", "reply", "-text"])
+            shown = openssl("-reply", "-in", "reply", "-text")
         except OSError:
             return "there is no openssl"
         found = re.search(
             r"^Time stamp: (\w{3} +\d+ [\d:]{8})(?:\.\d+)? (\d{4}) GMT$", shown.stdout, re.MULTILINE
         )
-        if not found:
+        if shown.returncode or not found:
             raise NotProven(f"{tsr} is no timestamp: {shown.stderr.strip()[-200:]}")
         at = datetime.strptime(f"{found[1]} {found[2]}", "%b %d %H:%M:%S %Y").replace(tzinfo=UTC)
-        files = ["-data", "data", "-in", "reply", "-CAfile", "pinned", "-untrusted", "pinned"]
-        checked = openssl(["openssl", "ts", "-verify", *files, "-attime", f"{at.timestamp():.0f}"])
-        need(
-            checked.returncode == 0,
-            f"{tsr} is no timestamp of {note} by that authority: {checked.stderr.strip()[-200:]}",
-        )
+        files = ("-data", "data", "-in", "reply", "-CAfile", "pinned", "-untrusted", "pinned")
+        checked = openssl("-verify", *files, "-attime", f"{at.timestamp():.0f}")
+        need(checked.returncode == 0, f"{tsr} does not stamp {note}: {checked.stderr.strip()[-200:]}")
         return at
 
     def check_times(
         self, notes: Sequence[Note], pinned: bytes, times: dict[int, str], report: "Report"
     ) -> None:
-        """Step 5: no event is recorded after a timestamp that covers it; says what that shows."""
+        """Step 5: no event is recorded after a timestamp that covers it; says what timestamps show."""
         sizes, covered = {note.member: note.size for note in notes}, []
         for tsr in self.named(r"anchors/.*\.tsr"):
             size, name = matched(r"anchors/(\d+)\.([\w-]+)\.tsr", tsr, tsr).groups()
-            note = f"anchors/{size}.checkpoint"
+            note, own = f"anchors/{size}.checkpoint", f"anchors/{name}.pem"
             need(note in sizes, f"{tsr} is there, but not {note}")
-            own = f"anchors/{name}.pem"
             at = self.stamp(note, tsr, pinned or (self.read(own) if own in self.sums else b""))
             if isinstance(at, str):
                 report.unchecked.append(f"{tsr}: {at}")
                 continue
             if not pinned:
                 report.unchecked.append(
-                    f"{own}, by which {tsr} was checked, comes with the package: compare it, or give --tsa"
+                    f"{own}, by which {tsr} was checked, comes with the package; give --tsa"
                 )
             last = max((position for position in times if position <= sizes[note]), default=0)
-            latest = f"{at + CLOCKS:%Y-%m-%dT%H:%M:%S}.000000Z"
+            late = times.get(last, "") > f"{at + CLOCKS:%Y-%m-%dT%H:%M:%S}.000000Z"
             need(
-                not last or times[last] <= latest,
-                f"the event {last} was recorded at {times[last]}, after {tsr}, of {at}",
+                not late, f"the event {last} was recorded at {times.get(last)}, but {tsr} had seen it at {at}"
             )
             covered += [at] * (sizes[note] >= self.position)
-            report.proven.append(
-                f"{name} has seen the first {sizes[note]} events at {at:%Y-%m-%d %H:%M:%S} UTC"
-            )
+            report.proven.append(f"{name} has seen events 1 to {sizes[note]} at {at:%Y-%m-%d %H:%M:%S} UTC")
         if covered:
             report.proven.append(f"the answer has not changed since {min(covered):%Y-%m-%d %H:%M:%S} UTC")
         else:
             report.unchecked.append(
-                "no timestamp that was checked covers the answer: nothing but the signature speaks for it"
+                "when: no timestamp that was checked covers the answer, only signatures do"
             )
-        report.asserted.append("recorded_at, before that, is what the operator's clock said")
+        report.asserted.append("recorded_at is what the operator's clock said, within what timestamps show")
 
-    def check_bodies(self, asked: dict[str, Any], named: set[str], report: "Report") -> None:
+    def check_bodies(self, bodies: Sequence[re.Match[str]], named: set[str], report: "Report") -> None:
         """Step 7: bodies are those that events commit to."""
-        rows, there = self.index(), self.named("bodies/.{43}")
+        present = sorted(f"bodies/{body[1]}" for body in bodies if body[5] == "present")
         need(
-            asked["bodies"] == len(rows),
-            f"question.json says {asked['bodies']} bodies, the index {len(rows)}",
+            present == self.named("bodies/.{43}"),
+            "the bodies that are there are not those of bodies/index.json",
         )
-        present = sorted(f"bodies/{commitment}" for commitment, _, _, status in rows if status == "present")
-        need(present == there, "the bodies that are there are not those of bodies/index.json")
-        for commitment, salt, size, status in rows:
-            name = f"bodies/{commitment}"
-            need(commitment in named, f"{name}: no event commits to it")
-            if status == "erased":
+        for body in bodies:
+            name, size = f"bodies/{body[1]}", int(body[3])
+            need(body[1] in named, f"{name}: no event commits to it")
+            if body[5] == "erased":
                 report.proven.append(f"{name}: PROVEN, PAYLOAD ERASED")
-            elif status == "truncated":
+            elif body[5] == "truncated":
                 report.unchecked.append(f"{name}: it was too large to keep")
             else:
-                code, length = hmac.new(base64.urlsafe_b64decode(f"{salt}="), digestmod="sha256"), 0
-                for piece in self.pieces(name, int(size)):
+                code = hmac.new(base64.urlsafe_b64decode(f"{body[2]}="), digestmod="sha256")
+                length = 0
+                for piece in self.pieces(name, size):
                     code.update(piece)
                     length += len(piece)
-                good = base64.urlsafe_b64encode(code.digest()).decode() == f"{commitment}=" and length == int(
-                    size
-                )
-                need(good, f"{name} is not what the events commit to")
+                good = base64.urlsafe_b64encode(code.digest()).decode() == f"{body[1]}="
+                need(good and length == size, f"{name} is not what the events commit to")
         report.proven += [f"{len(present)} bodies are those that the events commit to"] * bool(present)
 
-    def index(self) -> list[tuple[str, str | None, str, str]]:
-        """The rows of bodies/index.json: commitment, salt, size, status."""
-        if "bodies/index.json" not in self.sums:
-            return []
-        lines = text_of(self.read("bodies/index.json", 1 << 40), "bodies/index.json").split("\n")
-        need((lines[0], *lines[-2:]) == ("[", "]", ""), "bodies/index.json is no array of one row a line")
-        found = [
-            matched(_BODY, f"{line.removesuffix(',')}", "bodies/index.json") for line in lines[1:-2] if line
-        ]
-        need(len({each[1] for each in found}) == len(found), "bodies/index.json names a body twice")
-        return [(each[1], each[2], each[3], each[4]) for each in found]
-
-    def check(self, report: "Report", keys: Sequence[str], tsa: Sequence[Path], jobs: int) -> None:
-        """All of it; steps as the description of the format numbers them."""
+    def check(self, report: "Report", keys: Sequence[str], tsa: Sequence[Path]) -> None:
+        """All of it; the description of the format numbers the steps."""
         self.open()
         asked = self.question()
-        self.wanted = {row[0] for row in self.index()}
         members = ["log/checkpoint", *self.named(r"anchors/[0-9]+\.checkpoint")]
-        notes = [Note.parse(name, self.read(name)) for name in members]
+        notes = [Note(name, self.read(name)) for name in members]
         for note in notes:
             need(note.origin == asked["ledger_id"], f"{note.member} is of another ledger, {note.origin}")
             need(
@@ -1278,27 +1127,32 @@ class Package:
                 f"{note.member} is of {note.size}",
             )
             need(0 < note.size <= notes[0].size, f"{note.member} is larger than log/checkpoint, or empty")
-        stated = text_of(self.read("keys"), "keys").split("\n")
-        for key in stated[:-1]:
+        index = self.named(r"bodies/index\.json") and text_of(
+            self.read("bodies/index.json"), "bodies/index.json"
+        )
+        rows = matched(r"(?s)\[\n(.*)\n\]\n", index, "bodies/index.json")[1].split(",\n") if index else []
+        bodies = [matched(_BODY, row, "bodies/index.json") for row in rows if row]
+        self.wanted = {body[1].encode() for body in bodies}
+        need(
+            len(self.wanted) == len(bodies) == asked["bodies"], "question.json says another number of bodies"
+        )
+        stated = matched("(?:.+\n)+", text_of(self.read("keys"), "keys"), "keys")[0].split("\n")[:-1]
+        for key in stated:
             parse_key(key)
-        need(len(stated) > 1 and not stated[-1], "keys is malformed")
         for name in self.named(r"verify\.py|report\.html|anchors/.*|log/tile/[0-7]/.*"):
             self.read(name)
         complete = asked["kind"] == "complete"
-        found = (
-            self.check_complete(asked, notes, jobs, report)
-            if complete
-            else self.check_inclusion(notes, report)
+        found = self.check_complete(asked, notes, report) if complete else self.check_inclusion(notes, report)
+        report.proven.append(
+            f"the checkpoints are signed by {', '.join(self.trust(notes, keys or stated, found))}"
         )
-        trusted = self.trust(notes, keys or stated[:-1], found.rotations)
-        report.proven.append(f"all checkpoints are signed by {', '.join(trusted)}")
         if not keys:
             report.unchecked.append(
-                "the keys come with the package: get them from somebody you trust, and give --key"
+                "the key: it comes with the package; get it from one you trust, and give --key"
             )
         self.check_position(asked, found.times, report)
         self.check_times(notes, b"\n".join(path.read_bytes() for path in tsa), found.times, report)
-        self.check_bodies(asked, found.named, report)
+        self.check_bodies(bodies, found.named, report)
 
 
 @dataclass
@@ -1320,10 +1174,10 @@ class Report:
     unchecked: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [f"proven: {line}" for line in self.proven] + [
-            f"asserted by the operator: {line}" for line in self.asserted
+        lines = [f"proven     {line}" for line in self.proven] + [
+            f"asserted   {line}" for line in self.asserted
         ]
-        lines += [f"UNCHECKED: {line}" for line in self.unchecked]
+        lines += [f"UNCHECKED  {line}" for line in self.unchecked]
         lines += ["PROVEN" if self.failure is None else f"NOT PROVEN: {self.failure}"]
         return "\n".join(
             re.sub("[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", line) for line in lines
@@ -1335,14 +1189,16 @@ package: Package  # what is verified: here, and in the processes that are forked
 
 def call(task: tuple[str, Any]) -> Any:
     """What a method of the package returns."""
+    gc.disable()  # what is made here has no cycles, and is a lot
     return getattr(package, task[0])(task[1])
 
 
 def verify(
-    path: Path | str,
+    path: Path,
     keys: Sequence[str] = (),
     tsa: Sequence[Path] = (),
     jobs: int | None = None,
+    *,
     bar: bool = False,
 ) -> Report:
     """Verify a package.
@@ -1350,26 +1206,29 @@ def verify(
     Args:
         path: The ZIP file.
         keys: The verifier keys that are trusted; without any, those in the package, and the report says so.
-        tsa: Files of certificates of the timestamping authorities that are trusted; without any, those in the package.
+        tsa: Files of certificates of authorities that are trusted; without any, those in the package.
         jobs: How many processes work; by default as many as there are processors.
         bar: Whether to draw on stderr how far it is.
     """
-    global package  # processes inherit it
-    report, jobs = Report(), jobs or os.cpu_count() or 1
-    if "fork" not in multiprocessing.get_all_start_methods():
-        jobs = 1
+    global package
+    report, collects = Report(), gc.isenabled()
+    jobs = (jobs or os.cpu_count() or 1) if "fork" in multiprocessing.get_all_start_methods() else 1
     try:
         with tempfile.TemporaryDirectory(prefix="verify-") as folder:
-            package = Package(Path(path), Path(folder), bar)
-            for key in keys:
-                parse_key(key)
-            package.check(report, keys, tsa, jobs)
-    except NotProven as error:
-        report.code, report.failure = 1, str(error)
+            package = Package(path, Path(folder), bar, jobs)
+            try:
+                package.check(report, keys, tsa)
+            finally:
+                if package.opened:
+                    package.opened[1].close()
     except (Unusable, ImportError) as error:
-        report.code, report.failure = 2, str(error)
+        report.code, report.failure = 2, f"{error}"
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proven, and nobody wants a traceback
-        report.code, report.failure = 1, f"it could not be checked: {type(error).__name__}: {error}"
+        known = isinstance(error, NotProven)
+        report.code, report.failure = 1, f"{error}" if known else f"an error: {type(error).__name__}: {error}"
+    finally:
+        if collects:
+            gc.enable()
     return report
 
 
@@ -1377,15 +1236,13 @@ def main() -> int:
     """Verify what the command line says; returns the exit code."""
     parser = argparse.ArgumentParser(description="Verify an evidence package of audit-ledger.")
     parser.add_argument("package", type=Path, metavar="PACKAGE.zip")
+    parser.add_argument("--key", action="append", default=[], metavar="VKEY", help="a key that you trust")
     parser.add_argument(
-        "--key", action="append", default=[], metavar="VKEY", help="a verifier key that you trust"
-    )
-    parser.add_argument(
-        "--tsa", action="append", default=[], type=Path, metavar="CERT.pem", help="of an authority"
+        "--tsa", action="append", default=[], type=Path, metavar="CERT.pem", help="an authority"
     )
     parser.add_argument("--jobs", type=int, metavar="N", help="processes; by default one a processor")
     given = parser.parse_args()
-    report = verify(given.package, given.key, given.tsa, given.jobs, sys.stderr.isatty())
+    report = verify(given.package, given.key, given.tsa, given.jobs, bar=sys.stderr.isatty())
     print(report)
     return report.code
 
