@@ -27,7 +27,7 @@ LAST = """
 """The last checkpoint, and where the ledger is: the columns of Stored."""
 
 KEPT = 256
-"""Tiles that are kept for the next proof: 2 MiB of them."""
+"""Tiles that are kept for the next proof, 2 MiB of them, and hashes that were computed from them."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Prover:
         cursor.execute(LAST)
         self.last = Stored(*one(cursor))
         self._tile = lru_cache(KEPT)(lambda tile: read_tile(cursor, tile))
+        size = self.last.size
+        self._hash = lru_cache(KEPT)(lambda level, index: tiles.hash_reader(size, self.read)(level, index))
 
     @cached_property
     def stated(self) -> Checkpoint:
@@ -102,9 +104,8 @@ class Prover:
         if found is None:
             raise _changed(position, last.size, "an event", "it is gone")
         stated = self.stated
-        reader = tiles.hash_reader(last.size, self.read)
-        hashes = merkle.inclusion_proof(position - 1, last.size, reader)
-        sealed = reader(0, position - 1)
+        hashes = merkle.inclusion_proof(position - 1, last.size, self._hash)
+        sealed = self._hash(0, position - 1)
         written = bytes(found[0])
         hashed = merkle.leaf_hash(written)
         try:
