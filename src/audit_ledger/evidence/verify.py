@@ -829,7 +829,7 @@ class Package:
             need(ours, f"{about}: no event makes it: {theirs!r:.300}")
             need(theirs, f"{about} is missing: {ours!r:.300}")
             need(ours == theirs, f"{about} is not what the events make: {ours!r:.300}, but {theirs!r:.300}")
-        raise NotProven(f"answer/{table}.{form} is not what the events make")
+        raise NotProven(f"answer/{table}.{form} has a row twice")
 
     # Steps 2 to 5 and 7
 
@@ -955,8 +955,9 @@ class Package:
             try:
                 row = json.loads(line[:-1])
                 position, at, by, stream, version, kind, state = row.values()
-                head = f'{{"position":{position},"recorded_at":"{at}","recorded_by":{as_json(by)},"stream_id":"{stream}"'
-                leaf = f'{head},"type":{as_json(kind)},"version":{version}}}\n{state}'.encode()
+                head = f'{{"position":{position},"recorded_at":"{at}","recorded_by":{as_json(by)}'
+                tail = f'"stream_id":"{stream}","type":{as_json(kind)},"version":{version}}}'
+                leaf = f"{head},{tail}\n{state}".encode()
             except (ValueError, AttributeError, TypeError, RecursionError):
                 raise NotProven(f"answer/events.json has a line that is no event: {line!r:.200}") from None
             need(
@@ -1005,7 +1006,12 @@ class Package:
             need(good, f"what was asked, {asked['asked']!r:.100}, is not position {self.position}")
             return
         need(instant(as_of) == as_of and at <= as_of, f"the event {self.position} was recorded after {as_of}")
-        report.asserted.append(f"{asked['asked']!r:.100}, as it was asked, means {as_of}")
+        try:
+            means = datetime.fromisoformat(asked["asked"].strip())
+            good = means.tzinfo and f"{means.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}" == as_of
+            need(good, f"{asked['asked']!r:.100}, as it was asked, is not {as_of}")
+        except ValueError:  # as people write it
+            report.asserted.append(f"{asked['asked']!r:.100}, as it was asked, means {as_of}")
         if self.leaves > self.position:
             after = times[self.leaves]
             need(after > as_of, f"the event {self.leaves}, recorded at {after}, is missing in the answer")
