@@ -443,6 +443,7 @@ class TestRights:
             "erase_body",
             "add_tiles",
             "add_checkpoint",
+            "announce_key",
         }
         for name, config in acting.items():
             paths = [setting for setting in config if setting.startswith("search_path=")]
@@ -476,7 +477,7 @@ class TestRights:
             for role in ("ledger_reader", "ledger_sealer")
         }
         extra = may["ledger_sealer"] - may["ledger_reader"]
-        assert extra == {"seal_lock_key", "begin_seal", "add_tiles", "add_checkpoint"}
+        assert extra == {"seal_lock_key", "begin_seal", "add_tiles", "add_checkpoint", "announce_key"}
         assert may["ledger_reader"] <= may["ledger_sealer"]
 
     @pytest.mark.parametrize("role", ["ledger_writer", "ledger_officer", "ledger_reader", "ledger_sealer"])

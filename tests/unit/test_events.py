@@ -29,6 +29,8 @@ from audit_ledger.events import (
     HeartbeatRecorded,
     HoldAdded,
     HoldReleased,
+    KeyRotated,
+    LedgerVerified,
     RecordIngested,
     RecordWithdrawn,
     RetentionChanged,
@@ -181,6 +183,24 @@ ALL: list[Event] = [
     HoldAdded(occurred_at=NOW, by="ada", reason="court", hold_id=UUID(int=1), payload_id=3),
     HoldReleased(occurred_at=NOW, by="ada", reason="over", hold_id=UUID(int=1)),
     RetentionChanged(occurred_at=NOW, by="ada", reason="law", days=0),
+    KeyRotated(
+        occurred_at=NOW,
+        by="ada",
+        previous="x+00000000+" + "A" * 44,
+        next="x+00000001+" + "B" * 44,
+        reason="yearly",
+    ),
+    LedgerVerified(
+        occurred_at=NOW,
+        bodies=3,
+        checkpoints=2,
+        duration_ms=7,
+        erased=1,
+        position=9,
+        root="0" * 64,
+        size=8,
+        wrong=0,
+    ),
 ]
 
 

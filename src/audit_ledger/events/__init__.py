@@ -53,6 +53,7 @@ from audit_ledger.events.runs import (
 )
 
 if TYPE_CHECKING:
+    from audit_ledger.events.evidence import KeyRotated, LedgerVerified
     from audit_ledger.events.officers import (
         BodyErased,
         HoldAdded,
@@ -106,7 +107,9 @@ __all__ = [
     "HeartbeatRecorded",
     "HoldAdded",
     "HoldReleased",
+    "KeyRotated",
     "Kind",
+    "LedgerVerified",
     "Name",
     "Notice",
     "Operation",
@@ -131,7 +134,7 @@ __all__ = [
     "vocabulary",
 ]
 
-MODULES = ("runs", "officers", "statements", "watching")
+MODULES = ("runs", "officers", "statements", "watching", "evidence")
 _PLACES = {
     "AlertAcknowledged": "watching",
     "AlertAttempted": "watching",
@@ -147,7 +150,9 @@ _PLACES = {
     "EventCorrected": "statements",
     "HoldAdded": "officers",
     "HoldReleased": "officers",
+    "KeyRotated": "evidence",
     "Kind": "watching",
+    "LedgerVerified": "evidence",
     "Notice": "watching",
     "RetentionChanged": "officers",
     "RunAbandoned": "watching",
