@@ -14,7 +14,7 @@ import secrets
 from pathlib import Path
 
 from audit_ledger.errors import ConfigurationError
-from audit_ledger.evidence.keys import ED25519, Signer
+from audit_ledger.evidence.keys import ED25519, Signer, Verifier
 from audit_ledger.settings import Settings
 
 SECRET = "PRIVATE+KEY+"  # noqa: S105  it is what all of them begin with
@@ -261,6 +261,19 @@ def listed(settings: Settings) -> list[tuple[Signer, str]]:
         ours = [file for file in (path, path.with_name(path.name + NEXT)) if file.exists()] or [path]
         files = list(dict.fromkeys([*ours, *_retired_files(path), *files]))
     return found + [(read(file), str(file)) for file in files]
+
+
+def verifiers(settings: Settings, origin: str) -> list[Verifier]:
+    """The verifier keys of a ledger that are known here: the setting `verifier_key`, and those of keys here.
+
+    Raises:
+        ConfigurationError: others can read a key.
+        EvidenceInvalid: something is no key.
+    """
+    stated = [] if settings.verifier_key is None else [Verifier.parse(settings.verifier_key.strip())]
+    return [
+        key for key in (*stated, *(signer.verifier for signer, _ in listed(settings))) if key.name == origin
+    ]
 
 
 def _given(settings: Settings) -> str | None:
