@@ -1,6 +1,8 @@
 """What makes a ledger's content provable: sealing it, and proofs of what is sealed."""
 
-from audit_ledger.evidence import keyring, proving, rotation, sealing
+from pathlib import Path
+
+from audit_ledger.evidence import keyring, proving, publishing, rotation, sealing
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.reaching import Reaching
 from audit_ledger.store.copies import Tell, silent
@@ -56,3 +58,22 @@ class Proofs(Reaching):
             EvidenceInvalid: the event, a tile or the checkpoint is not what was sealed: somebody changed it.
         """
         return proving.prove_event(self.database, position)
+
+    def publish(self, folder: Path, *, tell: Tell = silent) -> publishing.Published:
+        """Write what is sealed, and not in the folder yet, as static files (C2SP tlog-tiles).
+
+        Safe to repeat, and to be killed. It discloses all events to whoever may read the folder.
+
+        Args:
+            folder: Where to; made where it is not there.
+            tell: Is told now and then how far it is, and how far it goes, as positions.
+
+        Raises:
+            NotSealed: there is no checkpoint yet.
+            EvidenceInvalid: the folder holds another log, or one that this ledger does not continue; or what
+                is stored is not what was sealed; or a leaf is too long for the format.
+            ConfigurationError: the folder holds something else, or cannot be written to.
+            LedgerBusy: another process publishes to the folder.
+        """
+        keys = keyring.verifiers(self.settings, str(self.ledger_id))
+        return publishing.publish(self.database, folder, keys=keys, tell=tell)

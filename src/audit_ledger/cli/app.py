@@ -18,6 +18,7 @@ from audit_ledger.cli import (
     config,
     governance,
     keys,
+    publishing,
     questions,
     records,
     replaying,
@@ -172,6 +173,7 @@ retention.command("set")(governance.retention_set)
 app.add_typer(retention, name="retention", rich_help_panel="Officers")
 
 app.command(rich_help_panel="Evidence")(sealing.seal)
+app.command(rich_help_panel="Evidence")(publishing.publish)
 prove = typer.Typer(no_args_is_help=True, help="Write files that show to outsiders what is in the ledger.")
 prove.command("event")(sealing.prove_event)
 app.add_typer(prove, name="prove", rich_help_panel="Evidence")
