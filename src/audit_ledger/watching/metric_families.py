@@ -59,6 +59,9 @@ METRICS = (
     _counter("events_total", "Events on record: the position of the head."),
     _gauge("head_timestamp_seconds", "When the last event was recorded."),
     _gauge("events_set_aside", "Events that could not be folded into the read models."),
+    _gauge("sealed_events", "Events that a signed checkpoint covers; 0 where nothing was ever sealed."),
+    _gauge("unsealed_events", "Events that no checkpoint covers yet: durable, not proven."),
+    _gauge("unsealed_seconds", "How long ago the first of them was recorded; 0 where there is none."),
     _gauge("read_model_lag_events", "Events that a projection has yet to fold.", "projection"),
     _gauge(
         "read_model_lag_seconds",
