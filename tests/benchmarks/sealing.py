@@ -2,7 +2,7 @@
 
 What is sealed are records' events as scripts make them. The peers have their leaves in memory, as bytes;
 sealing reads them from PostgreSQL, and stores tiles and a checkpoint. CPU is that of the sealer and of the
-server's processes together: so many events a core.
+server's process that works for it, together: so many events a core.
 """
 
 import random
@@ -53,7 +53,8 @@ def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
     with Database(url, LEDGER, ground.settings) as database, ground.administer(DATABASE) as admin:
         origin = str(admin.execute(f"SELECT id FROM {LEDGER}.origin").fetchone()[0])  # type: ignore[index]
         signer, _ = keyring.make(ground.settings, origin)
-        server = psutil.Process(ground.server.status().pid)
+        with database.get_connection() as conn:
+            server = psutil.Process(conn.info.backend_pid)
         leaves: list[bytes] = []
         tree = InmemoryTree(algorithm="sha256")
         cpu: list[float] = []
@@ -149,12 +150,9 @@ def plainly_hashed(leaves: list[bytes]) -> bytes:
 
 
 def cpu_seconds(server: psutil.Process) -> float:
-    """CPU that this process and those of the server have used."""
-    used = time.process_time()
-    for process in server.children():
-        times = process.cpu_times()
-        used += times.user + times.system
-    return used
+    """CPU that this process, and the server's that works for it, have used."""
+    times = server.cpu_times()
+    return time.process_time() + float(times.user + times.system)
 
 
 def few(admin: psycopg.Connection[Any], database: Database, signer: Any) -> float:

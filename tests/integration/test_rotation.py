@@ -179,6 +179,20 @@ def test_a_change_that_was_killed_anywhere_is_completed(
     assert scalar(admin, "SELECT key_id FROM checkpoints ORDER BY size DESC LIMIT 1") == key_id(new)
 
 
+def test_a_key_that_was_half_written_when_the_process_was_killed_is_none(
+    sealer: Ledger, append: Callable[[int], None], home: Path
+) -> None:
+    append(1)
+    sealer.seal()
+    half = home / "keys" / f".{sealer.ledger_id}.key.next.0123"
+    half.write_text("PRIVATE+KEY+")
+    half.chmod(0o600)
+    assert len(keyring.listed(sealer.settings)) == 1
+    done = sealer.rotate_key(reason="x")
+    sealer.seal()
+    assert keyring.find(sealer.settings, str(sealer.ledger_id)).verifier == done.next
+
+
 def test_no_other_key_goes_on_where_one_stopped(
     sealer: Ledger, admin: Admin, append: Callable[[int], None]
 ) -> None:

@@ -1,5 +1,6 @@
 """Whatever a superuser changes, deletes or reorders in the stored ledger is found, and its position named."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.tiles import Edge
 from audit_ledger.store.server import EmbeddedServer
-from tests.store import events, recorder_at
+from tests.store import InThread, events, recorder_at
 
 Admin = psycopg.Connection[Any]
 TRIGGERS = {"events": "events_immutable", "head": "ALL", "tiles": "ALL", "checkpoints": "ALL"}
@@ -396,6 +397,30 @@ def test_checkpoints_by_several_keys_are_checked_by_any_of_them(sealed: Sealed) 
     for key in (done.previous, done.next):
         found = whole.verify_log(sealed.ledger.database, [key])
         assert (found.same, found.unchecked, found.checkpoints) == (True, 0, 4), found.faults
+    sealed.admin.execute("UPDATE events SET state = '{}' WHERE position = %s", [done.position])
+    found = whole.verify_log(sealed.ledger.database, [done.next])
+    assert is_about(found, "event", done.position), found.faults
+
+
+def test_who_verifies_sees_one_moment_while_others_record_and_seal(sealed: Sealed, url: str) -> None:
+    stopped = threading.Event()
+
+    def work() -> int:
+        turns = 0
+        with recorder_at(url) as recorder:
+            while not stopped.is_set():
+                recorder.insert_events(events(uuid4(), 40))
+                sealed.ledger.seal()
+                turns += 1
+        return turns
+
+    working = InThread(work)
+    with audit_ledger.connect(url) as reader:
+        for _ in range(10):
+            found = whole.verify_log(reader.database, [sealed.signer.verifier])
+            assert found.same, found.faults
+    stopped.set()
+    assert working.result() > 1
 
 
 def test_a_large_ledger_is_verified_in_chunks(server: EmbeddedServer, database: str, admin: Admin) -> None:

@@ -139,6 +139,12 @@ def held(settings: Settings, origin: str) -> list[Signer]:
     return [_checked(read(file), origin) for file in files or [current]]
 
 
+def is_changing(settings: Settings, origin: str) -> bool:
+    """Whether there is a key that is to follow."""
+    _, following = _files(settings, origin)
+    return len(_parsed(settings, origin)) > 1 if following is None else following.exists()
+
+
 def retire(settings: Settings, origin: str, sealing: str, *, remove: bool = False) -> str | None:
     """Put the next key in the place of the one before it, once it seals; safe to repeat after a crash.
 
@@ -253,7 +259,7 @@ def listed(settings: Settings) -> list[tuple[Signer, str]]:
     """
     found: list[tuple[Signer, str]] = []
     given = _given(settings)
-    files = sorted((settings.home / "keys").glob("*.key*"))
+    files = sorted((settings.home / "keys").glob("[!.]*.key*"))
     if given and given.startswith(SECRET):
         found += [(Signer.parse(key), "AUDIT_LEDGER_SEALING_KEY") for key in given.split()]
     elif given:

@@ -113,5 +113,7 @@ def retire(database: Database, settings: Settings, origin: UUID, *, remove: bool
     Raises:
         ConfigurationError: a file cannot be renamed.
     """
+    if not remove and not keyring.is_changing(settings, str(origin)):
+        return None
     rows = database.query("SELECT key_id FROM checkpoints ORDER BY size DESC LIMIT 1")
     return keyring.retire(settings, str(origin), rows[0]["key_id"], remove=remove) if rows else None

@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 from psycopg.rows import tuple_row
 
+from audit_ledger.errors import EvidenceInvalid
 from audit_ledger.evidence.keys import Verifier
 from audit_ledger.evidence.rehash import Rehash
 from audit_ledger.evidence.sealing import Cursor, one, rotated
@@ -152,7 +153,7 @@ def _verify(cursor: Cursor, keys: Iterable[Verifier], tell: Tell) -> LogVerified
     cursor.execute("SELECT id::text FROM origin")
     (origin,) = one(cursor)
     faults = Faults()
-    log = Rehash(cursor, origin, _related(cursor, origin, keys), faults.add)
+    log = Rehash(cursor, origin, _related(cursor, origin, keys, faults), faults.add)
     log.verify(tell)
     bodies = verify_bodies(cursor, origin, faults.add)
     cursor.execute("SELECT count(*) FROM tiles")
@@ -171,13 +172,18 @@ def _verify(cursor: Cursor, keys: Iterable[Verifier], tell: Tell) -> LogVerified
     )
 
 
-def _related(cursor: Cursor, origin: str, keys: Iterable[Verifier]) -> set[Verifier]:
+def _related(cursor: Cursor, origin: str, keys: Iterable[Verifier], faults: Faults) -> set[Verifier]:
     """Keys, and those that they follow or that follow them, as KeyRotated events say."""
     cursor.execute(
         "SELECT position, state FROM events WHERE stream_id = %s AND type = 'KeyRotated' ORDER BY version",
         [uuid5(UUID(origin), "keys")],
     )
-    changes = [rotated(position, bytes(state)) for position, state in cursor.fetchall()]
+    changes = []
+    for position, state in cursor.fetchall():
+        try:
+            changes.append(rotated(position, bytes(state)))
+        except EvidenceInvalid as error:
+            faults.add("event", position, error.what)
     known = {key for key in keys if key.name == origin}
     for change in (*changes, *reversed(changes)):
         if known.intersection(change):
