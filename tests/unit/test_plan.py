@@ -429,7 +429,9 @@ def test_anchors_are_read_their_paths_beside_the_file(file: Path) -> None:
         ('certificate = "/etc/two.pem"', "certificates = 1", 12, ["anchors.timestamps[1]"]),
     ],
 )
-def test_what_is_wrong_with_anchors_is_said(file: Path, old: str, new: str, line: int, said: list[str]) -> None:
+def test_what_is_wrong_with_anchors_is_said(
+    file: Path, old: str, new: str, line: int, said: list[str]
+) -> None:
     assert old in ANCHORS
     file.write_text(ANCHORS.replace(old, new))
     _, problems = examine()
