@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from audit_ledger.store.projections import CHUNK
+
 WARM_UP = 2
 """Rounds that are measured and thrown away: they fill caches, plan statements and extend tables."""
 
@@ -19,6 +21,7 @@ class Sizes:
         rounds: Timed samples of each contestant.
         fold_chunks: Chunks that are folded, in turn with the bare statements; few enough that no checkpoint
             falls among them.
+        chunk: Events in one of them.
         runner_runs: Runs, of a thousand events, that the library's runner folds one by one.
         rebuilds: How often the read models are rebuilt.
         starts: How often a stopped server is connected to.
@@ -37,6 +40,7 @@ class Sizes:
     batch: int = 10_000
     rounds: int = 31
     fold_chunks: int = 16
+    chunk: int = CHUNK
     runner_runs: int = 10
     rebuilds: int = 3
     starts: int = 7
@@ -56,6 +60,7 @@ QUICK = Sizes(
     batch=500,
     rounds=3,
     fold_chunks=1,
+    chunk=2000,
     runner_runs=1,
     rebuilds=1,
     starts=1,

@@ -610,7 +610,7 @@ def test_a_watcher_that_is_killed_with_9_again_and_again_tells_of_everything_onc
 
     @contextmanager
     def watcher() -> Iterator[None]:
-        """A watcher, killed in the end, that has begun when the block does: what was before is nobody's alert."""
+        """A watcher, killed in the end, that has begun when the block does: what was before nobody tells."""
         begun = count(admin, "watches")
         with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
             try:

@@ -146,7 +146,7 @@ def _ledger(conn: Connection[DictRow], name: str, ledger_id: UUID) -> Check:
             detail=f"made with another {', another '.join(other)} than that of audit-ledger {VERSION}",
             remedy="install the audit-ledger that made the ledger, or a newer release",
         )
-    if not migrations.is_current(conn, name):
+    if migrations.current(conn, name) is None:
         return Check(
             "ledger",
             ok=False,
