@@ -815,6 +815,20 @@ def test_a_clone_is_given_an_origin_of_its_own(place: Place, older: str) -> None
     assert signer.name != place.signer.name
 
 
+def test_a_refusal_for_no_reason_is_told_by_name_and_recovered_from(place: Place) -> None:
+    place.anchored(3)
+    with psycopg.connect(place.url("ledger_writer"), autocommit=True) as conn:
+        lie = "SELECT refuse_appends(%s::uuid, 99, %s, 'what', 'ever')"
+        assert conn.execute(lie, [place.signer.name, b"no note"]).fetchone() == (True,)
+        assert conn.execute(lie, [place.signer.name, b"no note"]).fetchone() == (False,)
+    refused(place)
+    with place.superuser() as admin:
+        assert admin.execute("SELECT refused_by, size FROM refusals").fetchall() == [("ledger_writer", 99)]
+    with place.connect("ledger_officer") as officer:
+        done = officer.recover(reason="somebody lied", by="Ann")
+    assert (done.checkpoint_size, done.lost) == (3, None)
+
+
 def test_recovering_takes_an_officer(place: Place, older: str) -> None:
     place.anchored(400)
     with place.connect(database=older) as ledger, pytest.raises(WrongRole):
