@@ -818,7 +818,7 @@ def test_a_clone_is_given_an_origin_of_its_own(place: Place, older: str) -> None
 def test_a_refusal_for_no_reason_is_told_by_name_and_recovered_from(place: Place) -> None:
     place.anchored(3)
     with psycopg.connect(place.url("ledger_writer"), autocommit=True) as conn:
-        lie = "SELECT refuse_appends(%s::uuid, 99, %s, 'what', 'ever')"
+        lie = "SELECT ledger.refuse_appends(%s::uuid, 99, %s, 'what', 'ever')"
         assert conn.execute(lie, [place.signer.name, b"no note"]).fetchone() == (True,)
         assert conn.execute(lie, [place.signer.name, b"no note"]).fetchone() == (False,)
     refused(place)
@@ -853,7 +853,7 @@ def test_recovering_with_a_file_takes_one_that_counts(place: Place, older: str, 
     place.anchored(400)
     kept = tmp_path / "kept"
     shutil.copy(place.file(700), kept)
-    place.folder.rename(tmp_path / "gone")
+    place.folder.rename(place.home / "gone")
     place.folder.mkdir()
     wrong = tmp_path / "wrong"
     wrong.write_text("what not")
