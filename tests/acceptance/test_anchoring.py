@@ -179,6 +179,8 @@ def test_check_compares_with_files_and_finds_what_is_wrong(ledger: Ledger, folde
     code, _, complaint = ask("seal")
     assert (code, "the ledger refuses events" in complaint) == (cli.FAILED, True)
     assert ask("runs")[0] == cli.FINE
+    code, shown, _ = ask("doctor")
+    assert (code, "events are refused: expected the root" in shown) == (cli.WRONG, True)
 
 
 def test_recover_says_what_is_next_and_doing_it_goes_on(ledger: Ledger, folder: Path, home: Path) -> None:
