@@ -160,7 +160,7 @@ DECLARE
     last record;
     new  record;
     now_at timestamptz := clock_timestamp();
-    recovery boolean;
+    recovery boolean := false;
 BEGIN
     SELECT position, recorded_at, refuses INTO STRICT last FROM head;
     SELECT count(*) AS rows, max(e.position) AS position,
@@ -173,7 +173,9 @@ BEGIN
     IF new.rows = 0 THEN
         RETURN NULL;
     END IF;
-    recovery := new.reserved AND EXISTS (SELECT FROM events e WHERE e.position > last.position AND e.type = 'LedgerRecovered');
+    IF new.reserved THEN
+        recovery := EXISTS (SELECT FROM events e WHERE e.position > last.position AND e.type = 'LedgerRecovered');
+    END IF;
     IF last.refuses AND NOT recovery THEN
         PERFORM say_refusal();
     END IF;
