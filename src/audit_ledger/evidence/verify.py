@@ -37,6 +37,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache, lru_cache
 from itertools import accumulate, islice, pairwise
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -356,6 +357,9 @@ _FIXED = not sys.flags.hash_randomization or os.environ.get("PYTHONHASHSEED", "r
 mark: Callable[[str], int] = _keyed if _FIXED else hash
 
 
+_QUOTED = re.compile('[",\n\r]').search
+
+
 class Json(str):
     """A value that is JSON already."""
 
@@ -374,13 +378,15 @@ def jsonb(value: Any) -> Json:
 
 def as_json(value: str | int | None) -> str:
     """A value as JSON; text as PostgreSQL's to_json writes it."""
-    return value if isinstance(value, Json) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value if isinstance(value, Json) else encode_basestring(value)
+    return json.dumps(value)
 
 
 def as_csv(value: str | int | None) -> str:
     """A value as PostgreSQL's COPY (FORMAT csv) writes it."""
     found = "" if value is None else str(value)
-    return '"' + found.replace('"', '""') + '"' if value == "" or re.search('[",\n\r]', found) else found
+    return '"' + found.replace('"', '""') + '"' if value == "" or _QUOTED(found) else found
 
 
 def lines_of(table: str, row: Sequence[Any]) -> tuple[str, str]:
@@ -420,7 +426,9 @@ class Found:
     rotations: list[tuple[int, Any, Any]] = field(default_factory=list)  # position, previous and next key
     named: set[str] = field(default_factory=set)  # commitments of bodies
     aside: int = 0  # events that cannot be folded
-    counts: dict[int, list[int]] = field(default_factory=dict)  # run: records created, updated, skipped
+    counts: Counter[tuple[int, str]] = field(
+        default_factory=Counter
+    )  # run, operation: records before its end
     sums: Counter[Any] = field(default_factory=Counter)  # table, form and stretch: marks of lines
     rows: dict[int, Any] = field(default_factory=dict)  # id: lines, of the stretch that is looked into
 
@@ -453,8 +461,7 @@ class Found:
         self.named |= other.named
         self.rotations += other.rotations
         self.others, self.aside = self.others + other.others, self.aside + other.aside
-        for run, counts in other.counts.items():
-            self.counts[run] = [a + b for a, b in zip(self.counts.get(run, [0, 0, 0]), counts, strict=True)]
+        self.counts.update(other.counts)
 
 
 _ROW = re.compile(r'((?:[^"\n]|"[^"]*+")*+)\n')
@@ -555,14 +562,13 @@ class Package:
         """Members by their names."""
         return [name for name in sorted(self.sums) if re.fullmatch(pattern, name)]
 
-    def together(self, method: str, arguments: Sequence[Any]) -> Iterator[Found]:
-        """What a method finds for each of these, in order, by several processes."""
-        tasks = [(method, argument) for argument in arguments]
+    def together(self, what: str, tasks: Sequence[tuple[str, Any]]) -> Iterator[Found]:
+        """What methods find, in the order of these tasks, by several processes."""
         pool = ProcessPoolExecutor(self.jobs, multiprocessing.get_context("fork")) if self.jobs > 1 else None
         try:
             for done, result in enumerate(pool.map(call, tasks) if pool else map(call, tasks), 1):
                 if self.bar:
-                    bar = f"\r{method:12} [{'#' * (40 * done // len(tasks)):40}]"
+                    bar = f"\r{what} [{'#' * (40 * done // len(tasks)):40}]"
                     print(bar if done < len(tasks) else f"\r{'':60}\r", end="", file=sys.stderr, flush=True)
                 yield result
         finally:
@@ -576,6 +582,7 @@ class Package:
         found, spill = Found(), [list[Any]() for _ in range(self.parts + 2)]
         at, kind, stream, middle, base, position = "", "", b"", b"?", 0, task * RANGE
         types, roots, sha, end = dict[bytes, bytes](), list[bytes](), hashlib.sha256, position + RANGE
+        parts, wanted, limit, crc32 = self.parts, self.wanted, self.position, zlib.crc32
         for start in range(position, min(end, self.leaves), 256):
             width = min(256, self.leaves - start)
             name = tile("entries", start >> 8, width)
@@ -592,12 +599,12 @@ class Package:
                     head, base, stream = leaf[: leaf.find(b"\n") + 1], position - version, stream_id.encode()
                     middle = head[head.find(b",") : head.rfind(b":") + 1]
                     found.times = found.times or {position: at}
-                touch = _TOUCH(leaf, len(head)) if kind == "RecordIngested" else None
-                if touch and position <= self.position:
+                touch = kind == "RecordIngested" and position <= limit and _TOUCH(leaf, len(head))
+                if touch:
                     content, done, record, type_, run = touch.groups()
                     row = position, at, run or stream, types.setdefault(type_, type_), record, done, content
-                    spill[zlib.crc32(record) % self.parts].append(row)
-                    if content in self.wanted:
+                    spill[crc32(record) % parts].append(row)
+                    if wanted and content in wanted:
                         found.named.add(content.decode())
                 elif kind in FIELDS or OTHERS(kind):
                     self.decode(kind, leaf[len(head) :], (position, at, stream), found, spill)
@@ -648,19 +655,20 @@ class Package:
             need(kind != "KeyRotated", f"the event {position}, a KeyRotated, is no JSON")
             found.aside += 1
 
-    def spilled(self, part: int) -> Iterator[Any]:
+    def spilled(self, part: int, tasks: Iterable[int]) -> Iterator[Any]:
         """What read_range left in a part, by position."""
-        for task, places in enumerate(self.places):
+        for task in tasks:
+            start, size = self.places[task][part]
             with (self.spill / f"{task}").open("rb") as file:
-                file.seek(places[part][0])
-                yield from marshal.loads(file.read(places[part][1]))  # noqa: S302  written a moment ago
+                file.seek(start)
+                yield from marshal.loads(file.read(size))  # noqa: S302  written a moment ago
 
     # Step 6: the folds, by the rules of projections/*.sql, and the answer
 
     def fold_runs(self) -> int:
         """Put the runs together; returns how many of their events cannot be folded."""
         self.runs, aside = {}, 0
-        for position, at, run_id, kind, when, message, said in self.spilled(-1):
+        for position, at, run_id, kind, when, message, said in self.spilled(-1, range(len(self.places))):
             run = self.runs.get(run_id)
             ends = kind in ("RunCompleted", "RunFailed")
             if (run is None) != (kind == "RunStarted") or (run and ends and not run[1] and said is None):
@@ -673,14 +681,14 @@ class Package:
                 run[1], run[5] = position, (at, kind, when, message, said)
         return aside
 
-    def run_rows(self, counts: dict[int, list[int]]) -> Iterator[list[Any]]:
+    def run_rows(self, counts: Counter[tuple[int, str]]) -> Iterator[list[Any]]:
         """The rows of runs: the first real end of each wins; before it, that it was found abandoned."""
         for run_id, (start, _, at, started, (task, source), end, abandoned) in self.runs.items():
             status, done, failed, message, details, updated = "running", None, None, None, None, at
             days, numbers = [None, None], [0, 0, 0, 0]
             if end:
                 updated, kind, when, message, (*declared, first, last, details) = end
-                counted = counts.get(start, [0, 0, 0])
+                counted = [counts[start, operation] for operation in ("created", "updated", "skipped")]
                 numbers = [
                     c if d is None else d for d, c in zip(declared, (sum(counted), *counted), strict=True)
                 ]
@@ -694,25 +702,31 @@ class Package:
             head = [start, (run_id or b"").decode(), task, started, done, failed, status, source]
             yield [*head, *days, *numbers, message, details, at, updated]
 
-    def call_rows(self, found: Found) -> Iterator[list[Any]]:
-        """The rows of API calls."""
-        for position, at, run_id, *bodies, endpoint, status, took, left, error in self.spilled(-2):
+    def fold_calls(self, task: int) -> Found:
+        """Fold the API calls of a range."""
+        found, rows = Found(), []
+        for position, at, run_id, *bodies, endpoint, status, took, left, error in self.spilled(-2, [task]):
             run = self.runs.get(run_id)
             if run is None or run[0] > position:
                 found.aside += 1
                 continue
             ids = [None if body is None else 2 * position - 1 + turn for turn, body in enumerate(bodies)]
             status = status if error is None or (status or 0) >= 400 else None
-            yield [position, run[0], *ids, endpoint, status, took, left, at, at]
+            rows.append([position, run[0], *ids, endpoint, status, took, left, at, at])
+        found.add_rows("api_call_logs", rows)
+        return found
 
     def fold_records(self, part: int) -> Found:
         """Fold what happened to one part of the records, into their rows, and the counts of runs."""
         records, rows, found = dict[tuple[bytes, bytes], Record](), dict[int, list[Any]](), Found()
-        runs, rank, words, last, run = self.runs, RANK, _WORDS, None, None
-        for position, at, run_id, type_, record_id, operation, content in self.spilled(part):
+        runs, rank, words, last, run, start, end = self.runs, RANK, _WORDS, None, None, 0, 0
+        for position, at, run_id, type_, record_id, operation, content in self.spilled(
+            part, range(len(self.places))
+        ):
             if run_id is not last:
                 last, run = run_id, runs.get(run_id)
-            if run is None or run[0] > position:  # no such run began before it
+                start, end = (run[0], run[1] or 1 << 62) if run else (1 << 62, 0)
+            if start > position:  # no such run began before it
                 found.aside += 1
                 continue
             record = records.get((type_, record_id))
@@ -725,27 +739,25 @@ class Package:
                 )
                 done = "skipped" if not new else "created" if record.content == b"" else "updated"
             if new:
-                record.id, record.run, record.at, record.content = position, run[0], at, content
+                record.id, record.run, record.at, record.content = position, start, at, content
             if operation is not None:
                 done = words[operation]
-            key = run[0] << 32 | record.number
+            key = start << 32 | record.number
             row = rows.get(key)
             if (
                 row is None
             ):  # the first touch in a run makes the row; until the run ends, a later one can raise it
-                rows[key] = [position, run, record, done, at, at]
-            elif rank[done] > rank[row[3]] and (not run[1] or position < run[1]):
+                rows[key] = [position, start, record, done, at, at, end]
+            elif rank[done] > rank[row[3]] and position < end:
                 row[3], row[5] = done, at
-        for row, run, _, done, _, _ in rows.values():
-            if row < run[1] and done != "withdrawn":
-                counts = found.counts.setdefault(run[0], [0, 0, 0])
-                counts[("created", "updated", "skipped").index(done)] += 1
+        ended = [(row[1], row[3]) for row in rows.values() if row[0] < row[6] < 1 << 62]
+        found.counts.update(ended)
         ids = [row[0] for row in rows.values()]
-        csv = [f"{i},{run[0]},{r.csv},{done},{at},{to}" for i, run, r, done, at, to in rows.values()]
+        csv = [f"{i},{run},{r.csv},{done},{at},{to}" for i, run, r, done, at, to, _ in rows.values()]
         objects = [
-            f'{{"id":{i},"data_ingestion_run_id":{run[0]},{r.json},"operation":"{done}","created_at":"{at}",'
+            f'{{"id":{i},"data_ingestion_run_id":{run},{r.json},"operation":"{done}","created_at":"{at}",'
             f'"updated_at":"{to}"}},'
-            for i, run, r, done, at, to in rows.values()
+            for i, run, r, done, at, to, _ in rows.values()
         ]
         found.add("data_ingestion_run_records", ids, csv=csv, json=objects)
         known = sorted((r for r in records.values() if r.content != b""), key=lambda record: record.id)
@@ -763,8 +775,10 @@ class Package:
     def fold(self) -> Found:
         """Fold all tables."""
         found = Found(aside=self.fold_runs())
-        found.add_rows("api_call_logs", self.call_rows(found))
-        for part in self.together("fold_records", range(self.parts)):
+        tasks = [("fold_records", part) for part in range(self.parts)]
+        for part in self.together(
+            "folding", [*tasks, *(("fold_calls", task) for task in range(len(self.places)))]
+        ):
             found.join(part)
         found.add_rows("data_ingestion_runs", self.run_rows(found.counts))
         return found
@@ -897,7 +911,9 @@ class Package:
         need(
             self.named("log/tile/entries/.*") == sorted(bundles), f"the entries are not {self.leaves} leaves"
         )
-        ranges, found = list(self.together("read_range", tasks)), Found()
+        scans = [("scan", (table, form)) for form in ("json", "csv") for table in asked["tables"]]
+        both = list(self.together("reading", [*scans, *(("read_range", task) for task in tasks)]))
+        ranges, found, answered = both[len(scans) :], Found(), Found()
         for before, after in pairwise(ranges):
             last, first = max(before.times), min(after.times)
             need(before.times[last] <= after.times[first], f"the event {first} was recorded before {last}")
@@ -912,12 +928,10 @@ class Package:
             known = note.size <= self.leaves
             root = root_of(trees[note.size]) if known else self.tree_root(0, note.size, inside, total)
             need(root == note.root, f"{note.member}: the root of its {note.size} leaves is {root.hex()}")
-        self.places, answered = [each.places for each in ranges], Found()
+        for each in both[: len(scans)]:
+            answered.join(each)
+        self.places = [each.places for each in ranges]
         folded = self.fold()
-        for sums in self.together(
-            "scan", [(table, form) for form in ("json", "csv") for table in asked["tables"]]
-        ):
-            answered.join(sums)
         self.compare(folded, answered)
         aside, others = found.aside + folded.aside, asked["set_aside"] - found.aside - folded.aside
         need(
