@@ -226,7 +226,7 @@ def refuse(database: Database, wrong: Conviction) -> bool:
 def _highest(
     folder: Path, origin: str, keys: Sequence[Verifier], troubles: list[LedgerError]
 ) -> Outside | None:
-    """The highest checkpoint in a folder that counts; above it, the first files that are none are troubles."""
+    """The highest checkpoint in a folder that counts; of the files above it, the first ones are troubles."""
     try:
         sizes = folders.sizes(folder, origin)
     except AnchorFailed as error:
@@ -245,7 +245,7 @@ def _highest(
         troubles.append(
             EvidenceInvalid(
                 f"{len(passed) - SHOWN} more files in {folder / origin} are no checkpoints of this ledger",
-                remedy="find out who wrote them; after a rotation, add the ledger's new key to the pinned ones",
+                remedy="find out who wrote them; after a rotation, add the new key to the pinned ones",
             )
         )
     return found
