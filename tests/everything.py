@@ -43,8 +43,10 @@ ROTATED = KeyRotated(
 )
 
 
-def tell_everything(ledger: Ledger, officer: Ledger, admin: psycopg.Connection[Any]) -> None:
-    """Events of every type that a read model folds, bad ones among them."""
+def tell_everything(
+    ledger: Ledger, officer: Ledger, admin: psycopg.Connection[Any], *, to_be_sealed: bool = False
+) -> None:
+    """Events of every type that a read model folds, bad ones among them; such as can be sealed, if asked."""
     with ledger.run("t", "s") as run:
         run.ingest_many("X", {number: {"n": number} for number in range(10)})
         run.api_call(endpoint="e", request={"q": 1}, response={"a": 1})
@@ -73,7 +75,8 @@ def tell_everything(ledger: Ledger, officer: Ledger, admin: psycopg.Connection[A
     ledger.correct(1, {"source": "other"}, reason="misnamed", by="Ann")
     ledger._recorder.append(uuid4(), 0, watching(run.id))
     ledger._recorder.append(uuid4(), 0, [VERIFIED])
-    admin.execute("SELECT announce_key(gen_random_uuid(), 1, %s)", [ROTATED.state])
+    if not to_be_sealed:
+        admin.execute("SELECT announce_key(gen_random_uuid(), 1, %s)", [ROTATED.state])
     ledger.update_read_models()
 
 

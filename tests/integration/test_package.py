@@ -62,7 +62,7 @@ def told(ledger: Ledger, officer: Ledger, admin: Admin, sealer: Ledger) -> Ledge
     with ledger.run("before", "s") as run:
         run.ingest("X", 1, {"n": 1})
     sealer.seal()
-    tell_everything(ledger, officer, admin)
+    tell_everything(ledger, officer, admin, to_be_sealed=True)
     sealer.seal()
     return sealer
 
