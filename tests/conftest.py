@@ -9,7 +9,6 @@ import itertools
 import os
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from audit_ledger import Ledger
 from audit_ledger.recording.capture import current
 from audit_ledger.store import migrations
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+from tests.folders import new_folder
 from tests.receivers import Mailbox, Webhook
 
 SHARED = Path(os.environ.get("AUDIT_LEDGER_SHARED", Path(__file__).parents[2] / "shared"))
@@ -50,9 +50,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """An empty folder that the server's account can enter: pytest's own is closed to it under root."""
-    path = Path(tempfile.mkdtemp(prefix="audit-ledger-"))
-    path.chmod(0o711)
+    """A folder for a server, or for what else a user has in theirs."""
+    path = new_folder()
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
@@ -60,8 +59,7 @@ def home() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
     """A running server."""
-    path = Path(tempfile.mkdtemp(prefix="audit-ledger-"))
-    path.chmod(0o711)
+    path = new_folder()
     binaries = os.environ.get("AUDIT_LEDGER_TEST_POSTGRES")
     server = EmbeddedServer(path, binaries=Path(binaries) if binaries else None)
     server.ensure_running()
@@ -103,7 +101,7 @@ def empty_database(server: EmbeddedServer) -> Iterator[str]:
 def database(server: EmbeddedServer, template: str) -> Iterator[str]:
     """The name of a database with an empty ledger of the test's own."""
     name = f"test_{next(NUMBERS)}"
-    administer(server, f"CREATE DATABASE {{}} TEMPLATE {template}", name)
+    administer(server, f"CREATE DATABASE {{}} TEMPLATE {template} STRATEGY file_copy", name)
     yield name
     administer(server, "DROP DATABASE {} WITH (FORCE)", name)
 

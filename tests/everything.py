@@ -18,6 +18,8 @@ from audit_ledger.events import (
     AnomalyFound,
     Event,
     HeartbeatRecorded,
+    KeyRotated,
+    LedgerVerified,
     RunAbandoned,
     RunCompleted,
     RunMissed,
@@ -28,9 +30,23 @@ from audit_ledger.events import (
     WatchAdvanced,
 )
 
+NOW = datetime.now(UTC)
+VERIFIED = LedgerVerified(
+    bodies=3, checkpoints=0, duration_ms=5, erased=0, occurred_at=NOW, position=9, wrong=0
+)
+ROTATED = KeyRotated(
+    by="Ann",
+    next="x+00000001+" + "B" * 44,
+    occurred_at=NOW,
+    previous="x+00000000+" + "A" * 44,
+    reason="yearly",
+)
 
-def tell_everything(ledger: Ledger, officer: Ledger, admin: psycopg.Connection[Any]) -> None:
-    """Events of every type that a read model folds, bad ones among them."""
+
+def tell_everything(
+    ledger: Ledger, officer: Ledger, admin: psycopg.Connection[Any], *, to_be_sealed: bool = False
+) -> None:
+    """Events of every type that a read model folds, bad ones among them; such as can be sealed, if asked."""
     with ledger.run("t", "s") as run:
         run.ingest_many("X", {number: {"n": number} for number in range(10)})
         run.api_call(endpoint="e", request={"q": 1}, response={"a": 1})
@@ -58,6 +74,9 @@ def tell_everything(ledger: Ledger, officer: Ledger, admin: psycopg.Connection[A
     ledger.record_execution("E1", decision="D1")
     ledger.correct(1, {"source": "other"}, reason="misnamed", by="Ann")
     ledger._recorder.append(uuid4(), 0, watching(run.id))
+    ledger._recorder.append(uuid4(), 0, [VERIFIED])
+    if not to_be_sealed:
+        admin.execute("SELECT announce_key(gen_random_uuid(), 1, %s)", [ROTATED.state])
     ledger.update_read_models()
 
 

@@ -79,7 +79,8 @@ class Anchoring(Reaching):
             checkpoints: Files of checkpoints that were kept elsewhere than in the folders of ledger.toml.
 
         Raises:
-            EvidenceInvalid, AnchorFailed: one of these files is no checkpoint of the ledger.
+            EvidenceInvalid: one of these files is no checkpoint of the ledger.
+            AnchorFailed: one of them, or the pinned keys, cannot be read.
             InvalidValue: an argument cannot be recorded.
             WrongRole: the role is no officer.
         """

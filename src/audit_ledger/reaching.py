@@ -41,7 +41,7 @@ def prepare(server: EmbeddedServer, settings: Settings) -> list[str]:
     if made:
         done.append(f"made an embedded ledger in {settings.home}")
     with connect_to(server.url(SUPERUSER), settings) as conn:
-        if made or not migrations.is_current(conn, settings.name):
+        if made or migrations.current(conn, settings.name) is None:
             done += migrations.init(conn, settings.name)
     return done
 
@@ -165,12 +165,25 @@ class Reaching:
     def _look(self) -> migrations.Ready:
         try:
             if self.server is not None:
+                if (found := self._embedded()) is not None:
+                    return found
                 for line in prepare(self.server, self.settings)[:1]:
                     sys.stderr.write(f"audit-ledger: {line}\n")
-            with connect_to(self.url, self.settings) as conn:
+            with self._database.first_connection() as conn:
                 return migrations.check(conn, self.settings.name)
         except psycopg.OperationalError as error:
             raise unreachable(self.url, error) from error
+
+    def _embedded(self) -> migrations.Ready | None:
+        """What is found where the embedded server runs already, and its ledger is whole, as nearly always."""
+        assert self.server is not None
+        if not self.server.seems_running:
+            return None
+        try:
+            with self._database.first_connection() as conn:
+                return migrations.current(conn, self.settings.name)
+        except (Unreachable, psycopg.OperationalError):
+            return None
 
     @property
     def _ready(self) -> migrations.Ready:

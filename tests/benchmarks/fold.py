@@ -51,7 +51,7 @@ def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
     """The rows of the table about folding and replaying."""
     ground.make_ledger(DATABASE)
     with ground.writer(DATABASE) as database:
-        record_runs(LedgerRecorder(database), (WARM_UP + sizes.fold_chunks) * projections.CHUNK // RUN)
+        record_runs(LedgerRecorder(database), (WARM_UP + sizes.fold_chunks) * sizes.chunk // RUN)
     make_peer(ground)
     ground.settle(DATABASE)
     with (
@@ -60,27 +60,27 @@ def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
         ground.administer(DATABASE) as scratch,
         ground.administer(DATABASE) as bare_scratch,
     ):
-        bare = BareFold(conn, "bare")
-        replay = Replay(scratch)
-        bare_replay = BareFold(bare_scratch, f"{TEMPORARY}, bare")
+        bare = BareFold(conn, "bare", sizes.chunk)
+        replay = Replay(scratch, sizes.chunk)
+        bare_replay = BareFold(bare_scratch, f"{TEMPORARY}, bare", sizes.chunk)
 
         def fold() -> float:
-            return seconds(lambda: projections.update(database, upto=bare.position + 1))
+            return seconds(lambda: projections.update(database, upto=bare.position + 1, chunk=sizes.chunk))
 
         ours, theirs, replayed, bare_replayed = take_turns(sizes.fold_chunks, fold, bare, replay, bare_replay)
         require_same_rows(conn, f"{LEDGER}_read", "bare")
         require_same_rows(scratch, TEMPORARY, "bare")
-    name = f"Fold {projections.CHUNK:,} events into the read models"
-    yield rates(name, "bare INSERT … SELECT", ours, theirs, projections.CHUNK, 0.8)
-    name = f"Replay {projections.CHUNK:,} events into temporary tables"
-    yield rates(name, "bare INSERT … SELECT", replayed, bare_replayed, projections.CHUNK, 0.7)
-    alone = the_runner(ground, sizes.runner_runs) * projections.CHUNK
-    name = f"Replay {projections.CHUNK:,} events into temporary tables"
-    yield rates(name, RUNNER, replayed, [alone] * len(replayed), projections.CHUNK, 50)
-    rebuilt = [rebuilding(ground) * projections.CHUNK for _ in range(sizes.rebuilds)]
+    name = f"Fold {sizes.chunk:,} events into the read models"
+    yield rates(name, "bare INSERT … SELECT", ours, theirs, sizes.chunk, 0.8)
+    name = f"Replay {sizes.chunk:,} events into temporary tables"
+    yield rates(name, "bare INSERT … SELECT", replayed, bare_replayed, sizes.chunk, 0.7)
+    alone = the_runner(ground, sizes.runner_runs) * sizes.chunk
+    name = f"Replay {sizes.chunk:,} events into temporary tables"
+    yield rates(name, RUNNER, replayed, [alone] * len(replayed), sizes.chunk, 50)
+    rebuilt = [rebuilding(ground) * sizes.chunk for _ in range(sizes.rebuilds)]
     name = "Rebuild all read models from the beginning"
-    yield rates(name, "bare INSERT … SELECT", rebuilt, theirs[: sizes.rebuilds], projections.CHUNK, 0.7)
-    yield rates(name, RUNNER, rebuilt, [alone] * len(rebuilt), projections.CHUNK, 50)
+    yield rates(name, "bare INSERT … SELECT", rebuilt, theirs[: sizes.rebuilds], sizes.chunk, 0.7)
+    yield rates(name, RUNNER, rebuilt, [alone] * len(rebuilt), sizes.chunk, 50)
 
 
 def the_runner(ground: Ground, runs: int) -> float:
@@ -90,7 +90,7 @@ def the_runner(ground: Ground, runs: int) -> float:
         record_runs(LedgerRecorder(database), runs)
     took = one_by_one(ground, RUNNER_DATABASE, runs * RUN)
     with ground.administer(RUNNER_DATABASE) as scratch:
-        Replay(scratch)()
+        Replay(scratch, runs * RUN)()
         require_same_rows(scratch, TEMPORARY, f"{LEDGER}_read")
     return took / (runs * RUN)
 
@@ -179,7 +179,7 @@ class BareFold:
         position: Position of the last event that it has folded.
     """
 
-    def __init__(self, conn: psycopg.Connection[Any], path: str) -> None:
+    def __init__(self, conn: psycopg.Connection[Any], path: str, chunk: int) -> None:
         conn.execute(f"{BUFFERS}; SET search_path = {path}, {LEDGER}")
         if path.startswith(TEMPORARY):
             for file in projection_files():
@@ -191,10 +191,11 @@ class BareFold:
         )
         self.position = 0
         self._conn = conn
+        self._chunk = chunk
 
     def __call__(self) -> float:
         """Fold one chunk; the seconds that took."""
-        after, self.position = self.position, self.position + projections.CHUNK
+        after, self.position = self.position, self.position + self._chunk
         statements = [
             STATEMENTS[table].replace(":after", str(after)).replace(":upto", str(self.position)).encode()
             for table in TABLES

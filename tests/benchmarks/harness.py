@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from audit_ledger.store.projections import CHUNK
+
 WARM_UP = 2
 """Rounds that are measured and thrown away: they fill caches, plan statements and extend tables."""
 
@@ -19,6 +21,7 @@ class Sizes:
         rounds: Timed samples of each contestant.
         fold_chunks: Chunks that are folded, in turn with the bare statements; few enough that no checkpoint
             falls among them.
+        chunk: Events in one of them.
         runner_runs: Runs, of a thousand events, that the library's runner folds one by one.
         rebuilds: How often the read models are rebuilt.
         starts: How often a stopped server is connected to.
@@ -32,6 +35,12 @@ class Sizes:
         checks: How often a thousand tasks are looked at.
         idle_seconds: For how long a watcher is left alone.
         alerts: Runs that fail while it watches.
+        sealed_batch: New events of a large checkpoint.
+        seals: Timed large checkpoints.
+        sealed: Events of the ledger that small checkpoints and proofs are made of, at least.
+        small_seals: Timed small checkpoints.
+        proofs: Timed proofs.
+        verifications: How often all of it is verified.
         verify_few: Events of the smaller package that is verified.
         verify_many: Events of the larger one.
         verify_rounds: How often the smaller one is.
@@ -40,6 +49,7 @@ class Sizes:
     batch: int = 10_000
     rounds: int = 31
     fold_chunks: int = 16
+    chunk: int = CHUNK
     runner_runs: int = 10
     rebuilds: int = 3
     starts: int = 7
@@ -53,6 +63,12 @@ class Sizes:
     checks: int = 5
     idle_seconds: float = 30
     alerts: int = 5
+    sealed_batch: int = 100_000
+    seals: int = 7
+    sealed: int = 100_000
+    small_seals: int = 51
+    proofs: int = 101
+    verifications: int = 3
     verify_few: int = 100_000
     verify_many: int = 10_000_000
     verify_rounds: int = 5
@@ -62,6 +78,7 @@ QUICK = Sizes(
     batch=500,
     rounds=3,
     fold_chunks=1,
+    chunk=2000,
     runner_runs=1,
     rebuilds=1,
     starts=1,
@@ -75,6 +92,12 @@ QUICK = Sizes(
     checks=1,
     idle_seconds=1,
     alerts=1,
+    sealed_batch=500,
+    seals=1,
+    sealed=2_000,
+    small_seals=2,
+    proofs=2,
+    verifications=1,
     verify_few=10_000,
     verify_many=20_000,
     verify_rounds=1,

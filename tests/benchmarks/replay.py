@@ -16,7 +16,6 @@ from eventsourcing.postgres import PostgresTrackingRecorder
 from eventsourcing.projection import Projection, ProjectionRunner
 
 from audit_ledger.events import decode
-from audit_ledger.store import projections
 from audit_ledger.store.copies import Copy
 from audit_ledger.store.sql import SqlFile
 from tests.benchmarks.ground import LEDGER, Ground
@@ -31,14 +30,15 @@ BUFFERS = "SET temp_buffers = '256MB'"
 class Replay:
     """A scratch copy of the read models; calling it folds the next chunk of the log into it."""
 
-    def __init__(self, conn: psycopg.Connection[Any]) -> None:
+    def __init__(self, conn: psycopg.Connection[Any], chunk: int) -> None:
         self._conn = conn
+        self._chunk = chunk
         conn.execute(f"{BUFFERS}; SET search_path = {TEMPORARY}, {LEDGER}".encode())
         Copy(conn, TEMPORARY).make()
 
     def __call__(self) -> float:
         """Fold one chunk; the seconds that took."""
-        return seconds(lambda: self._conn.execute("SELECT * FROM fold_next(%s, NULL)", [projections.CHUNK]))
+        return seconds(lambda: self._conn.execute("SELECT * FROM fold_next(%s, NULL)", [self._chunk]))
 
 
 class Log(Application[UUID]):

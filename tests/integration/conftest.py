@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import pytest
 
 from audit_ledger.store import migrations
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+from tests.folders import new_folder
 
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[EmbeddedServer]:
     """A server of these tests' own, with a ledger, to stop and to start."""
-    home = Path(tempfile.mkdtemp(prefix="audit-ledger-"))
-    home.chmod(0o711)
+    home = new_folder()
     binaries = os.environ.get("AUDIT_LEDGER_TEST_POSTGRES")
     server = EmbeddedServer(home, binaries=Path(binaries) if binaries else None)
     server.ensure_running()

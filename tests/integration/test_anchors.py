@@ -1,11 +1,13 @@
 """Anchors in real folders and at a real timestamping authority, real attacks, and what refuses them."""
 
 import base64
+import contextlib
 import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -213,6 +215,33 @@ def test_the_exact_checkpoint_is_written_to_each_folder_once(place: Place, tmp_p
     assert stated.size == 3
     again = place.anchor()
     assert (again.new, again.failures) == ((), ())
+
+
+@pytest.mark.parametrize("lacks", ["nothing", "nameless files", "links"])
+def test_a_file_is_written_as_a_whole_on_every_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    if lacks != "nothing":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    if lacks == "links":
+
+        def link(*args: object, **options: object) -> None:
+            raise PermissionError("Operation not permitted")
+
+        monkeypatch.setattr(os, "link", link)
+    file = folders.checkpoint_file(tmp_path, "origin", 7)
+    assert folders.put(tmp_path, file, b"a note")
+    assert not folders.put(tmp_path, file, b"a note")
+    with pytest.raises(EvidenceInvalid, match="other bytes"):
+        folders.put(tmp_path, file, b"another")
+    assert [(one.name, one.read_bytes()) for one in file.parent.iterdir()] == [("7.checkpoint", b"a note")]
+    other = file.with_name("8.checkpoint")
+    threads = [InThread(partial(folders.put, tmp_path, other, data)) for data in (b"a", b"b", b"a", b"b")]
+    for thread in threads:
+        with contextlib.suppress(EvidenceInvalid):
+            thread.result()
+    assert len(list(file.parent.iterdir())) == 2
+    assert folders.sizes(tmp_path, "origin") == [8, 7]
 
 
 def test_a_checkpoint_that_was_taken_out_of_a_folder_is_put_back(place: Place) -> None:
@@ -667,6 +696,17 @@ def test_what_is_no_checkpoint_of_the_ledger_is_told_and_refuses_nothing(place: 
             pass
 
 
+def test_of_many_files_that_are_no_checkpoints_the_first_are_told(place: Place) -> None:
+    place.anchored(3)
+    for size in range(100, 120):
+        place.file(size).write_bytes(b"what not")
+    with place.connect() as ledger:
+        looked = ledger.look_outside()
+    assert looked.highest is not None
+    assert ["119.checkpoint" in str(trouble) for trouble in looked.troubles] == [True, False, False, False]
+    assert (len(looked.troubles), looked.troubles[3].what.startswith("17 more files in ")) == (4, True)
+
+
 def test_other_files_in_a_folder_do_not_matter(place: Place) -> None:
     place.anchored(3)
     for name in (
@@ -815,6 +855,20 @@ def test_a_clone_is_given_an_origin_of_its_own(place: Place, older: str) -> None
     assert signer.name != place.signer.name
 
 
+def test_a_refusal_for_no_reason_is_told_by_name_and_recovered_from(place: Place) -> None:
+    place.anchored(3)
+    with psycopg.connect(place.url("ledger_writer"), autocommit=True) as conn:
+        lie = "SELECT ledger.refuse_appends(%s::uuid, 99, %s, 'what', 'ever')"
+        assert conn.execute(lie, [place.signer.name, b"no note"]).fetchone() == (True,)
+        assert conn.execute(lie, [place.signer.name, b"no note"]).fetchone() == (False,)
+    refused(place)
+    with place.superuser() as admin:
+        assert admin.execute("SELECT refused_by, size FROM refusals").fetchall() == [("ledger_writer", 99)]
+    with place.connect("ledger_officer") as officer:
+        done = officer.recover(reason="somebody lied", by="Ann")
+    assert (done.checkpoint_size, done.lost) == (3, None)
+
+
 def test_recovering_takes_an_officer(place: Place, older: str) -> None:
     place.anchored(400)
     with place.connect(database=older) as ledger, pytest.raises(WrongRole):
@@ -839,7 +893,7 @@ def test_recovering_with_a_file_takes_one_that_counts(place: Place, older: str, 
     place.anchored(400)
     kept = tmp_path / "kept"
     shutil.copy(place.file(700), kept)
-    place.folder.rename(tmp_path / "gone")
+    place.folder.rename(place.home / "gone")
     place.folder.mkdir()
     wrong = tmp_path / "wrong"
     wrong.write_text("what not")

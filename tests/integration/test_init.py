@@ -28,7 +28,7 @@ def test_init_makes_a_ledger_and_a_second_finds_nothing_to_do(
         assert any("0001_event_store" in line for line in init(conn, "ledger"))
         assert init(conn, "ledger") == []
         assert check(conn, "ledger").may_write
-        assert migrations.is_current(conn, "ledger")
+        assert migrations.current(conn, "ledger")
 
 
 def test_init_is_safe_when_several_call_it_at_once(server: EmbeddedServer, empty_database: str) -> None:
@@ -134,7 +134,7 @@ def test_an_older_database_says_to_init(database: str, admin: Admin) -> None:
     admin.execute("DELETE FROM migrations WHERE number = (SELECT max(number) FROM migrations)")
     with pytest.raises(SchemaMismatch, match="audit-ledger init"):
         check(admin, "ledger")
-    assert not migrations.is_current(admin, "ledger")
+    assert migrations.current(admin, "ledger") is None
 
 
 def test_every_table_and_column_has_a_comment(database: str, admin: Admin) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
@@ -31,8 +32,10 @@ from audit_ledger.evidence import checkpoint, merkle, tiles
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.package.answer import TABLES
 from audit_ledger.evidence.proving import verify_event
+from audit_ledger.evidence.verify import verify
 from audit_ledger.store.bodies import Unkept
 from audit_ledger.store.pending import Pending
+from tests.authority import TestAuthority, serving
 from tests.everything import tell_everything
 from tests.packages import unpacked
 from tests.store import log
@@ -59,7 +62,7 @@ def told(ledger: Ledger, officer: Ledger, admin: Admin, sealer: Ledger) -> Ledge
     with ledger.run("before", "s") as run:
         run.ingest("X", 1, {"n": 1})
     sealer.seal()
-    tell_everything(ledger, officer, admin)
+    tell_everything(ledger, officer, admin, to_be_sealed=True)
     sealer.seal()
     return sealer
 
@@ -441,6 +444,109 @@ def test_it_is_one_answer_though_others_write_and_seal_meanwhile(
     assert len(package.leaves()) == before
     assert "meanwhile" not in {row["task_name"] for row in package.rows("data_ingestion_runs")}
     assert unpacked(told.evidence(when, home / "b.zip").file).question["position"] == before + 3
+
+
+# Anchors
+
+
+@pytest.fixture
+def authority(
+    home: Path, tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestAuthority]:
+    """A timestamping authority, and a ledger.toml that names it, and a folder for checkpoints."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl, which is not here")
+    (home / "outside").mkdir()
+    (home / "keys.vkey").write_text(f"{signer.verifier.key}\n")
+    monkeypatch.setenv("AUDIT_LEDGER_CONFIG", str(home / "ledger.toml"))
+    with serving(TestAuthority(tmp_path / "tsa")) as running:
+        (home / "ledger.toml").write_text(
+            f'[anchors]\nfolders = ["outside"]\nkeys = "keys.vkey"\n[[anchors.timestamps]]\nname = "tsa1"\n'
+            f'url = "{running.url}"\ncertificate = "{running.certificate}"\n'
+        )
+        yield running
+
+
+def anchored(ledger: Ledger, sealer: Ledger, *, anchor: bool = True) -> int:
+    """The size of a checkpoint that has one run more than the last one, anchored where that is meant."""
+    with ledger.run("t", "s") as run:
+        run.ingest_many("X", {f"{run.id}:{number}": {"n": number} for number in range(300)})
+    sealed = sealer.seal()
+    assert sealed is not None
+    assert not anchor or sealer.anchor().failures == ()
+    return sealed.size
+
+
+def test_the_anchors_are_those_around_the_answer_and_its_own(
+    ledger: Ledger, sealer: Ledger, authority: TestAuthority, home: Path
+) -> None:
+    sizes = [anchored(ledger, sealer) for _ in range(4)]
+    last = anchored(ledger, sealer, anchor=False)
+    for position, around in (
+        (1, [sizes[0]]),
+        (sizes[0] - 1, [sizes[0]]),
+        (sizes[0], sizes[:2]),
+        (sizes[1] + 10, sizes[1:3]),
+        (sizes[3], [sizes[3]]),
+        (sizes[3] + 10, [sizes[3]]),
+        (last, [sizes[3]]),
+    ):
+        made = ledger.evidence(position, home / "a.zip", force=True)  # by the key that ledger.toml pins
+        package = unpacked(made.file)
+        assert [anchor.size for anchor in made.anchors] == around
+        assert made.covered is (around[-1] >= position)
+        assert {*package.under("anchors/")} == {
+            *(f"anchors/{size}.checkpoint" for size in around),
+            *(f"anchors/{size}.tsa1.tsr" for size in around),
+            "anchors/tsa1.pem",
+        }
+        assert package["anchors/tsa1.pem"] == authority.certificate.read_bytes()
+        for size in around:
+            assert (
+                package[f"anchors/{size}.checkpoint"]
+                == (home / "outside" / str(ledger.ledger_id) / f"{size}.checkpoint").read_bytes()
+            )
+        report = verify(made.file, package["keys"].decode().splitlines(), [authority.certificate], 1)
+        assert report.code == 0
+        assert ("the answer has not changed since" in str(report)) is made.covered
+        text = text_of(package.report)
+        assert all(f"of {size:,} events" in text for size in around)
+        assert f"{made.anchors[0].timestamps[0].time:%Y-%m-%d %H:%M:%S} UTC, says tsa1" in text
+        assert ("None of them covers the whole answer" in text) is not made.covered
+        assert f"openssl ts -verify -data anchors/{around[0]}.checkpoint" in text
+
+
+def test_a_narrowed_package_has_the_tiles_that_lead_from_its_anchors_to_its_checkpoint(
+    ledger: Ledger, sealer: Ledger, authority: TestAuthority, home: Path
+) -> None:
+    sizes = [anchored(ledger, sealer) for _ in range(3)]
+    last = anchored(ledger, sealer, anchor=False)
+    made = ledger.evidence(sizes[1], home / "a.zip", record=("X", f"{ledger.runs.all()[-1].run_id}:7"))
+    package = unpacked(made.file)
+    assert [anchor.size for anchor in made.anchors] == [sizes[1]]
+    read: dict[tiles.Tile, bytes] = {
+        tiles.parse_path(name.removeprefix("log/")): package[name] for name in package.under("log/tile/")
+    }
+    proof = merkle.consistency_proof(sizes[1], last, tiles.hash_reader(last, read.__getitem__))
+    older, newer = (
+        checkpoint.parse(package[name].decode().rpartition("\n\n")[0] + "\n")
+        for name in (f"anchors/{sizes[1]}.checkpoint", "log/checkpoint")
+    )
+    checkpoint.verify_consistency(older, newer, proof)
+
+
+def test_a_checkpoint_in_a_folder_alone_is_said_to_have_no_timestamp(
+    ledger: Ledger, sealer: Ledger, authority: TestAuthority, home: Path
+) -> None:
+    config = home / "ledger.toml"
+    config.write_text(config.read_text().partition("[[")[0])
+    anchored(ledger, sealer)
+    package = unpacked(ledger.evidence(5, home / "a.zip").file)
+    assert len(package.under("anchors/")) == 1
+    text = text_of(package.report)
+    assert "no time-stamp; put aside at" in text
+    assert "There are no time-stamps in this package" in text
+    assert str(home) not in text
 
 
 # The report

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from filelock import FileLock
 
+import audit_ledger
 from audit_ledger.errors import ServerError
 from audit_ledger.store import server as server_module
 from audit_ledger.store.server import DATABASE, SUPERUSER, EmbeddedServer
@@ -604,3 +605,28 @@ def test_postgresql_15_will_do(home: Path) -> None:
         server.stop()
     with pytest.raises(ServerError, match="PostgreSQL 15"):
         EmbeddedServer(home).ensure_running()
+
+
+def test_a_ledger_on_a_running_server_takes_one_connection_as_its_own_role(home: Path) -> None:
+    """Who finds it running does not ask as superuser first: each connection is time that a script waits."""
+    with audit_ledger.connect(home=home):  # makes it
+        pass
+    server = EmbeddedServer(home)
+    with psycopg.connect(server.url(SUPERUSER), autocommit=True) as conn:
+        conn.execute("ALTER SYSTEM SET log_connections = on")
+        conn.execute("SELECT pg_reload_conf()")
+    try:
+        until(lambda: _authorized(home, "postgres", lambda: server.ensure_running()))
+        before = (home / "server.log").read_text().count("connection authorized")
+        with audit_ledger.connect(home=home) as ledger, ledger.run("task", source="s"):
+            pass
+        said = (home / "server.log").read_text().split("connection authorized")[before + 1 :]
+        assert [line.split()[1] for line in said] == ["user=ledger_writer"]
+    finally:
+        server.stop()
+
+
+def _authorized(home: Path, user: str, connect: Callable[[], object]) -> bool:
+    """Whether the server logs that it lets users in, which it is told to a moment before it does."""
+    connect()
+    return f"connection authorized: user={user}" in (home / "server.log").read_text()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from pydantic import SecretStr
 
 import audit_ledger
 from audit_ledger import Ledger
-from audit_ledger.evidence import checkpoint, merkle, note
+from audit_ledger.events import KeyRotated
+from audit_ledger.evidence import checkpoint, merkle, note, sealing
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.leaf import decode
@@ -72,7 +73,7 @@ def told(ledger: Ledger, officer: Ledger, admin: Admin, sealer: Ledger) -> Ledge
     with ledger.run("before", "s") as run:
         run.ingest("X", 1, {"n": 1})
     sealer.seal()
-    tell_everything(ledger, officer, admin)
+    tell_everything(ledger, officer, admin, to_be_sealed=True)
     sealer.seal()
     return sealer
 
@@ -319,7 +320,7 @@ def test_a_key_that_follows_by_an_event_under_the_older_ones_signature_is_truste
     with ledger.run("t", "s"):
         pass
     new = Signer(signer.name, bytes(31) + b"x")
-    members = members_of(_rotated(ledger, sealer, key, new.verifier.key, home))
+    members = members_of(_rotated(ledger, sealer, signer, new, home))
     stated = checkpoint.parse(note.parse(members["log/checkpoint"]).text)
     by_new = members | {"log/checkpoint": stated.sign(new), "keys": f"{key}\n{new.verifier.key}\n".encode()}
     assert verified(by_new, new.verifier.key).code == 0
@@ -338,16 +339,18 @@ def test_a_key_that_follows_by_an_event_under_the_older_ones_signature_is_truste
     assert verified(by_new | {f"anchors/{position - 1}.checkpoint": before}, new.verifier.key).code == 1
 
 
-def _rotated(ledger: Ledger, sealer: Ledger, key: str, following: str, home: Path) -> Path:
-    from uuid import uuid4
-
-    from eventsourcing.persistence import StoredEvent
-
-    state = json.dumps({"by": "Ann", "next": following, "previous": key, "v": 1}).encode()
-    ledger._recorder.insert_events([StoredEvent(uuid4(), 1, "KeyRotated", state)])
+def _rotated(ledger: Ledger, sealer: Ledger, signer: Signer, new: Signer, home: Path) -> Path:
+    event = KeyRotated.of(
+        by="Ann",
+        next=new.verifier.key,
+        occurred_at=datetime.now(UTC),
+        previous=signer.verifier.key,
+        reason="yearly",
+    )
+    sealer.database.query("SELECT announce_key(gen_random_uuid(), 1, %s)", [event.state])
     with ledger.run("after", "s"):
         pass
-    sealer.seal()
+    sealing.seal(sealer.database, signer, new)
     return sealer.evidence(5, home / "rotated.zip").file
 
 

@@ -66,7 +66,7 @@ def evidence(
             "no later event is sealed, so that the package cannot show that the answer is final:"
             " once there is one, audit-ledger seal, and write it anew"
         )
-    if not any(anchor.size >= question.header.position for anchor in made.anchors.around):
+    if not made.covered:
         warn("no checkpoint outside your reach covers it: it proves what you signed, and not when")
     what = f" with {count(made.bodies, 'body').replace('bodys', 'bodies')}" if bodies else ""
     typer.echo(

@@ -112,19 +112,48 @@ def _write(file: Path, data: bytes) -> None:
         FileExistsError: it is there.
         OSError: it cannot be made.
     """
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    try:
-        _create(draft, data)
+    if not _link_nameless(file, data):
+        draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
         try:
-            os.link(draft, file)  # unlike a renaming, never over another file
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links
-            _create(file, data)
-    finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()
+            _create(draft, data)
+            try:
+                os.link(draft, file)  # unlike a renaming, never over another file
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links
+                _create(file, data)
+        finally:
+            with suppress(OSError):  # in a folder where nothing may be removed it stays
+                draft.unlink()
     _sync(file.parent)
+
+
+def _link_nameless(file: Path, data: bytes) -> bool:
+    """Write a file that has no name, then give it its own; whether the system can do that.
+
+    It takes no right to remove anything, and leaves nothing behind.
+
+    Raises:
+        FileExistsError: it is there.
+    """
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    try:
+        nameless = os.open(file.parent, os.O_TMPFILE | os.O_WRONLY, 0o644)
+    except OSError:
+        return False
+    try:
+        os.write(nameless, data)
+        os.fsync(nameless)
+        # A descriptor, which an absolute path does not need, has links followed: to the file.
+        os.link(f"/proc/self/fd/{nameless}", file, src_dir_fd=nameless, follow_symlinks=True)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    finally:
+        os.close(nameless)
+    return True
 
 
 def _create(file: Path, data: bytes) -> None:

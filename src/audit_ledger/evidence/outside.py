@@ -22,6 +22,9 @@ from audit_ledger.evidence.tiles import Edge
 from audit_ledger.plan import Anchors
 from audit_ledger.store.database import Database, questioned, translated
 
+SHOWN = 3
+"""So many files of a folder that are no checkpoints are told one by one."""
+
 REMEDY = (
     "restore the right database; where there is none, an officer opens a new origin: audit-ledger recover"
 )
@@ -223,29 +226,46 @@ def refuse(database: Database, wrong: Conviction) -> bool:
 def _highest(
     folder: Path, origin: str, keys: Sequence[Verifier], troubles: list[LedgerError]
 ) -> Outside | None:
-    """The highest checkpoint in a folder that counts; above it, each file that is none is a trouble."""
+    """The highest checkpoint in a folder that counts; of the files above it, the first ones are troubles."""
     try:
         sizes = folders.sizes(folder, origin)
     except AnchorFailed as error:
         troubles.append(error)
         return None
+    found: Outside | None = None
+    passed: list[LedgerError] = []
     for size in sizes:
         try:
-            found = read(folders.checkpoint_file(folder, origin, size), origin, keys)
+            found = _of_size(folders.checkpoint_file(folder, origin, size), size, origin, keys)
+            break
         except (AnchorFailed, EvidenceInvalid) as error:
-            troubles.append(error)
-            continue
-        if found.stated.size == size:
-            return found
+            passed.append(error)
+    troubles += passed[:SHOWN]
+    if len(passed) > SHOWN:
         troubles.append(
             EvidenceInvalid(
-                f"{found.place} is a checkpoint of another size",
-                expected=f"size {size}, as its name says",
-                actual=f"size {found.stated.size}",
-                remedy="find out who renamed it",
+                f"{len(passed) - SHOWN} more files in {folder / origin} are no checkpoints of this ledger",
+                remedy="find out who wrote them; after a rotation, add the new key to the pinned ones",
             )
         )
-    return None
+    return found
+
+
+def _of_size(file: Path, size: int, origin: str, keys: Sequence[Verifier]) -> Outside:
+    """The checkpoint in a file that is named after its size.
+
+    Raises:
+        AnchorFailed, EvidenceInvalid: as `read`; or it is of another size.
+    """
+    found = read(file, origin, keys)
+    if found.stated.size != size:
+        raise EvidenceInvalid(
+            f"{file} is a checkpoint of another size",
+            expected=f"size {size}, as its name says",
+            actual=f"size {found.stated.size}",
+            remedy="find out who renamed it",
+        )
+    return found
 
 
 def _emptied(database: Database, folder: Path, highest: int) -> list[LedgerError]:

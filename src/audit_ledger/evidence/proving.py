@@ -27,7 +27,15 @@ LAST = """
 """The last checkpoint, and where the ledger is: the columns of Stored."""
 
 KEPT = 256
-"""Tiles that are kept for the next proof: 2 MiB of them."""
+"""Tiles that are kept for the next proof, 2 MiB of them, and hashes that were computed from them."""
+
+COVERING = """
+    SELECT o.id::text, h.position, c.size, c.root, c.note, c.key_id
+      FROM origin o
+     CROSS JOIN head h
+     CROSS JOIN (SELECT * FROM checkpoints WHERE size >= %s ORDER BY size LIMIT 1) c
+"""
+"""The first checkpoint that covers a position."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,10 @@ class Prover:
         cursor.execute(LAST)
         self.last = Stored(*one(cursor))
         self._tile = lru_cache(KEPT)(lambda tile: read_tile(cursor, tile))
+        size = self.last.size
+        self._hash: merkle.ReadHash = lru_cache(KEPT)(
+            lambda level, index: tiles.hash_reader(size, self.read)(level, index)
+        )
 
     @cached_property
     def stated(self) -> Checkpoint:
@@ -78,13 +90,16 @@ class Prover:
         return self._tile(tile)
 
     def prove(self, position: int) -> EventProof:
-        """Prove an event.
+        """Prove an event; that of another key at the first checkpoint that covers it.
 
         Raises:
             UnknownPosition, NotSealed, EvidenceInvalid: as `prove_event`.
         """
         cursor, last = self._cursor, self.last
-        cursor.execute("SELECT leaf FROM leaves WHERE position = %s", [position])
+        cursor.execute(
+            "SELECT l.leaf, e.type FROM leaves l JOIN events e USING (position) WHERE position = %s",
+            [position],
+        )
         found = cursor.fetchone()
         if found is None and not 0 < position <= max(last.position, last.size):
             raise UnknownPosition(
@@ -101,10 +116,13 @@ class Prover:
             )
         if found is None:
             raise _changed(position, last.size, "an event", "it is gone")
-        stated = self.stated
-        reader = tiles.hash_reader(last.size, self.read)
-        hashes = merkle.inclusion_proof(position - 1, last.size, reader)
-        sealed = reader(0, position - 1)
+        stated, read = self.stated, self._hash
+        if found[1] == "KeyRotated":  # at the checkpoint that has the signatures of both keys
+            cursor.execute(COVERING, [position])
+            last = Stored(*one(cursor))
+            stated, read = last.stated(), tiles.hash_reader(last.size, lambda tile: read_tile(cursor, tile))
+        hashes = merkle.inclusion_proof(position - 1, last.size, read)
+        sealed = read(0, position - 1)
         written = bytes(found[0])
         hashed = merkle.leaf_hash(written)
         try:
@@ -137,7 +155,7 @@ def prover(database: Database) -> Iterator[Prover]:
 
 
 def prove_event(database: Database, position: int) -> EventProof:
-    """Prove an event, at the last checkpoint.
+    """Prove an event, at the last checkpoint; that of another key at the first that covers it.
 
     Raises:
         UnknownPosition: there is no such event.

@@ -7,13 +7,17 @@ the first one on.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from audit_ledger.errors import AnchorFailed, EvidenceInvalid
 from audit_ledger.events import LedgerRecovered
 from audit_ledger.evidence import checkpoint, note, outside
+from audit_ledger.evidence.keys import Verifier
 from audit_ledger.plan import Anchors
 from audit_ledger.store.database import Database
 from audit_ledger.store.recorder import LedgerRecorder
@@ -58,7 +62,8 @@ def recover(
         files: More checkpoints that were kept elsewhere.
 
     Raises:
-        EvidenceInvalid, AnchorFailed: one of the files is no checkpoint of the ledger.
+        EvidenceInvalid: one of the files is no checkpoint of the ledger.
+        AnchorFailed: one of them, or the pinned keys, cannot be read.
         InvalidValue: an argument cannot be recorded.
         WrongRole: the role is no officer.
     """
@@ -96,13 +101,18 @@ def _highest(
 ) -> tuple[checkpoint.Checkpoint, str] | None:
     """The highest checkpoint that is known from elsewhere, with its note's digest.
 
-    One that it refuses events for was checked when it was found, and may not be at hand any more.
+    One that it refuses events for may not be at hand any more: the database has its note. What it has there
+    that is no checkpoint, by the keys where they are pinned, does not keep anybody from recovering.
     """
     found: list[tuple[checkpoint.Checkpoint, str]] = []
-    if files:
+    keys: list[Verifier] = []
+    try:
         keys = outside.pinned_keys(anchors, origin)
-        for file in files:
-            outside.read(file, origin, keys)  # or raises: who names a file means it
+    except (AnchorFailed, EvidenceInvalid):
+        if files:
+            raise
+    for file in files:
+        outside.read(file, origin, keys)  # or raises: who names a file means it
     looked = outside.look(database, anchors, files)
     if looked.highest is not None:
         found.append((looked.highest.stated, looked.highest.digest))
@@ -110,6 +120,10 @@ def _highest(
         outside.refuse(database, looked.wrong)  # so that nobody appends before the event does
     for row in database.query("SELECT note FROM refusals WHERE origin = %s::uuid", [origin]):
         kept = bytes(row["note"])
-        stated = checkpoint.parse(note.parse(kept).text, origin=origin)
-        found.append((stated, outside.Outside(Path(), stated, kept).digest))
+        with suppress(EvidenceInvalid):
+            if keys:
+                stated = checkpoint.verify(kept, origin=origin, keys=keys).checkpoint
+            else:
+                stated = checkpoint.parse(note.parse(kept).text, origin=origin)
+            found.append((stated, sha256(kept).hexdigest()))
     return max(found, key=lambda one: one[0].size) if found else None

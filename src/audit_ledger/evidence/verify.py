@@ -604,7 +604,10 @@ class Package:
                     self.decode(kind, leaf[len(head) :], (position, at, stream), found, spill)
             for cut in self.cuts.intersection(range(start + 1, position + 1)):
                 found.times[cut] = parse_leaf(leaves[cut - start - 1], name)[1]
-                found.cuts[cut] = subtrees(roots) + subtrees(hashes[: cut - start])
+                part = subtrees(hashes[: cut - start])
+                found.cuts[cut] = (
+                    subtrees(roots + part) if len(hashes[: cut - start]) == 256 else subtrees(roots) + part
+                )
             roots += subtrees(hashes) if width == 256 else []
         found.times[position] = at
         found.cuts |= {end: subtrees(roots)} if len(roots) == 256 else {}

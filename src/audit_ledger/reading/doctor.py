@@ -88,6 +88,7 @@ def _database(settings: Settings) -> Iterator[Check]:
             role = _role(conn, settings)
             yield role
             yield _guards(conn, settings.name)
+            yield from _refusal(conn)
         yield from _read_models(url, settings, may_update=role.ok)
     except (NotInitialised, SchemaMismatch, WrongRole) as error:
         yield Check("ledger", ok=False, detail=_found(error), remedy=error.remedy)
@@ -146,7 +147,7 @@ def _ledger(conn: Connection[DictRow], name: str, ledger_id: UUID) -> Check:
             detail=f"made with another {', another '.join(other)} than that of audit-ledger {VERSION}",
             remedy="install the audit-ledger that made the ledger, or a newer release",
         )
-    if not migrations.is_current(conn, name):
+    if migrations.current(conn, name) is None:
         return Check(
             "ledger",
             ok=False,
@@ -154,6 +155,19 @@ def _ledger(conn: Connection[DictRow], name: str, ledger_id: UUID) -> Check:
             remedy="run `audit-ledger init` as an administrator of the database",
         )
     return Check("ledger", ok=True, detail=f"{name} is initialised and current, id {ledger_id}")
+
+
+def _refusal(conn: Connection[DictRow]) -> Iterator[Check]:
+    """That events are refused, where they are."""
+    for row in conn.execute(
+        "SELECT r.expected, r.actual FROM refusals r, head h WHERE h.refuses ORDER BY r.number DESC LIMIT 1"
+    ):
+        yield Check(
+            "refused",
+            ok=False,
+            detail=f"events are refused: expected {row['expected']}; found {row['actual']}",
+            remedy="restore the right database; where there is none, audit-ledger recover",
+        )
 
 
 def _role(conn: Connection[DictRow], settings: Settings) -> Check:

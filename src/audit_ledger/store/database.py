@@ -6,9 +6,9 @@ connects through it finds the read models first and the event store second on it
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol, Self, cast
 
 import eventsourcing.persistence as es
 import psycopg
@@ -80,6 +80,19 @@ class Reader(Protocol):
         """What COPY … TO STDOUT sends, as it comes."""
 
 
+class _Pooled(Connection[DictRow]):
+    """A connection of the pool: one that is kept already, or else a new one."""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", *, kept: list[Connection[DictRow]], **how: Any) -> Self:  # type: ignore[override]
+        """Take one of `kept` that was not lost meanwhile, or connect."""
+        with suppress(IndexError, psycopg.OperationalError):
+            conn = cast("Self", kept.pop())
+            conn.execute("")
+            return conn
+        return super().connect(conninfo, **how)
+
+
 class Database(PostgresDatastore):
     """A pool of connections to one ledger. Threads may share it; a forked child may not.
 
@@ -106,10 +119,11 @@ class Database(PostgresDatastore):
             password=str(given.get("password", "")),
             schema=f"{name}_read",
         )
+        self._kept: list[Connection[DictRow]] = []
         self.pool = ConnectionPool(
             conninfo(url, settings),
-            connection_class=Connection[DictRow],
-            kwargs={"row_factory": dict_row, "autocommit": True},
+            connection_class=_Pooled,
+            kwargs={"row_factory": dict_row, "autocommit": True, "kept": self._kept},
             min_size=0,
             max_size=8,
             open=False,
@@ -119,6 +133,30 @@ class Database(PostgresDatastore):
             reconnect_timeout=settings.connect_timeout,
             name=f"audit-ledger {name}",
         )
+
+    @contextmanager
+    def first_connection(self) -> Iterator[Connection[DictRow]]:
+        """A connection to look whether the database is there; the pool begins with it, where that was right.
+
+        Raises:
+            Unreachable: nobody answers at the URL, or it does not let us in.
+        """
+        conn = connect(self.url, self.settings)
+        try:
+            yield conn
+        except BaseException:
+            conn.close()
+            raise
+        if self.pool.closed and not self._kept:
+            self._kept.append(conn)
+        else:
+            conn.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        super().close()
+        while self._kept:
+            self._kept.pop().close()
 
     def register_type_adapters(self) -> None:
         """Look the library's composite types up, for those recorders that send them; ours does not."""
@@ -337,6 +375,7 @@ REFUSALS: dict[str, tuple[type[LedgerError], str | None]] = {
     "AL009": (Erased, "a body whose bytes are there"),
     "AL011": (BeforeBeginning, None),
     "AL012": (ReadModelsBehind, None),
+    "AL016": (WrongRole, "a member of {name}_sealer"),
     "AL013": (EvidenceInvalid, "hashes and sizes that go on from those that are stored"),
     "AL020": (WritesRefused, "the history that the ledger had when that checkpoint went out"),
 }
@@ -345,7 +384,7 @@ REFUSALS: dict[str, tuple[type[LedgerError], str | None]] = {
 ERASING = re.compile("scan_for_bodies|begin_erasure|erase_body")
 """The functions that only officers may call."""
 
-SEALING = re.compile("seal_lock_key|begin_seal|add_tiles|add_checkpoint|add_anchor")
+SEALING = re.compile("seal_lock_key|begin_seal|add_tiles|add_checkpoint|add_anchor|announce_key")
 """The functions that only sealers may call."""
 
 WAITED_FOR = {"update_read_models": "progress", "body_lock_key": "bodies", "begin_seal": "seal"}

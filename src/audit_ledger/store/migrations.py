@@ -101,22 +101,27 @@ def init(conn: psycopg.Connection[Any], name: str) -> list[str]:
     return done
 
 
-def is_current(conn: psycopg.Connection[Any], name: str) -> bool:
-    """Whether `init` would find nothing to do."""
+def current(conn: psycopg.Connection[Any], name: str) -> Ready | None:
+    """What `check` finds, where `init` would find nothing to do; else None.
+
+    Raises:
+        SchemaMismatch: the ledger is newer than this software.
+        WrongRole: the role may not even read.
+    """
     try:
-        check(conn, name)
+        ready = check(conn, name)
     except NotInitialised:
-        return False
+        return None
     except SchemaMismatch as error:
         if "older" in error.what:
-            return False
+            return None
         raise
     with conn.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(
             sql.SQL("SELECT projection FROM {}").format(sql.Identifier(f"{name}_read", "progress"))
         )
         installed = {row[0] for row in cursor}
-    return {file.name for file in projection_files()} <= installed
+    return ready if {file.name for file in projection_files()} <= installed else None
 
 
 def check(conn: psycopg.Connection[Any], name: str) -> Ready:

@@ -22,13 +22,16 @@ class Progress:
     head: int
 
 
-def update(database: Database, *, upto: int | None = None, timeout: float | None = None) -> Progress:
+def update(
+    database: Database, *, upto: int | None = None, timeout: float | None = None, chunk: int = CHUNK
+) -> Progress:
     """Fold what is new into the read models, a chunk a transaction.
 
     Args:
         database: The ledger.
         upto: Stop once this position is folded; by default at the head.
         timeout: Stop after about so many seconds; waiting for another that folds counts too.
+        chunk: Events folded in one transaction.
 
     Returns:
         How far it came. Short of `upto` means that time ran out: the rest is folded next time.
@@ -41,7 +44,7 @@ def update(database: Database, *, upto: int | None = None, timeout: float | None
     with database.get_connection() as conn:
         while True:
             try:
-                progress = _fold(conn, wait)
+                progress = _fold(conn, wait, chunk)
             except psycopg.errors.LockNotAvailable:
                 if timeout is None:
                     raise
@@ -52,11 +55,11 @@ def update(database: Database, *, upto: int | None = None, timeout: float | None
                 return progress
 
 
-def _fold(conn: Connection[DictRow], wait: float) -> Progress:
+def _fold(conn: Connection[DictRow], wait: float, chunk: int) -> Progress:
     """Fold the next chunk, waiting so many seconds for another who folds."""
     row = conn.execute(
         "SELECT * FROM update_read_models(%b, %b)",
-        [Int8(CHUNK), Int4(max(1, round(wait * 1000)))],
+        [Int8(chunk), Int4(max(1, round(wait * 1000)))],
         prepare=True,
     ).fetchone()
     assert row is not None  # a function call has a row

@@ -17,9 +17,10 @@ Whether the server runs is found out by connecting to it and asking for its data
 the files that it left. It goes on running when Python ends, until `stop`.
 """
 
+from __future__ import annotations
+
 import os
 import re
-import signal
 import stat
 import sys
 import time
@@ -27,12 +28,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
-import psutil
 import psycopg
-from filelock import FileLock
 from psycopg import sql
 
 from audit_ledger.errors import ServerError
@@ -52,6 +51,9 @@ from audit_ledger.store.binaries import (
     socket_folder,
     wheel_binaries,
 )
+
+if TYPE_CHECKING:  # whoever finds the server running does without: it takes long to import
+    from audit_ledger.store.postmaster import Postmaster
 
 SUPERUSER: Final = "postgres"
 DATABASE: Final = "audit_ledger"
@@ -177,6 +179,18 @@ class EmbeddedServer:
                     self._make_database()
                 return made
 
+    @property
+    def seems_running(self) -> bool:
+        """Whether its files say that it runs: then one may try to connect, before asking it as superuser."""
+        try:
+            _, data, *_ = self._pid_file()
+            if Path(data).resolve() != self._data.resolve():
+                return False
+            self._trust_sockets()
+        except (OSError, ValueError, ServerError):
+            return False  # ensure_running says why
+        return True
+
     def stop(self) -> bool:
         """Stop the server, rolling back what is not committed, and wait until it has ended.
 
@@ -192,9 +206,9 @@ class EmbeddedServer:
             with self._locked():
                 if (postmaster := self._postmaster()) is None:
                     return False
-                postmaster.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
+                postmaster.interrupt()
                 deadline = time.monotonic() + _STOP_WITHIN
-                while _lives(postmaster):
+                while postmaster.lives:
                     if time.monotonic() > deadline:
                         raise TimeoutError(f"process {postmaster.pid} still runs")
                     time.sleep(_POLL)
@@ -245,19 +259,22 @@ class EmbeddedServer:
         """What our server says of itself; None when it does not answer."""
         if not self._data.exists():
             return None
-        if self._sockets.parent != self._home and self._sockets.exists():
-            # In /tmp, anyone could have made it, with a server of theirs inside.
-            require_private_folder(self._sockets, self._data.stat().st_uid)
+        self._trust_sockets()
         try:
             return self._ask()
         except psycopg.OperationalError:
             return None
 
-    def _await(self, postmaster: psutil.Process | None) -> _Answer | None:
+    def _trust_sockets(self) -> None:
+        """Refuse sockets that are not ours: in /tmp, anyone could have made the folder, and a server."""
+        if self._sockets.parent != self._home and self._sockets.exists():
+            require_private_folder(self._sockets, self._data.stat().st_uid)
+
+    def _await(self, postmaster: Postmaster | None) -> _Answer | None:
         """Wait until the server answers; None when it ends instead."""
         given_up = time.monotonic() + _READY_WITHIN
         deadline = time.monotonic() + _ANSWER_WITHIN
-        while postmaster is not None and _lives(postmaster):
+        while postmaster is not None and postmaster.lives:
             try:
                 return self._ask()
             except psycopg.OperationalError as error:
@@ -312,12 +329,12 @@ class EmbeddedServer:
         Backends that live on are found all the same, by the shared memory of the data folder.
         """
         pid = self._recorded_pid()
-        if pid is None or psutil.pid_exists(pid):
+        if pid is None or _process(pid) is not None:
             (self._data / "postmaster.pid").unlink(missing_ok=True)
         for name in (_SOCKET, f"{_SOCKET}.lock"):
             (self._sockets / name).unlink(missing_ok=True)
 
-    def _launch(self, account: Account, binaries: Path) -> psutil.Process | None:
+    def _launch(self, account: Account, binaries: Path) -> Postmaster | None:
         """Start the server's process; None when it has ended already."""
         if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
             self._log.replace(self._log.with_name("server.log.1"))
@@ -342,25 +359,18 @@ class EmbeddedServer:
         pid = next(iter(self._pid_file()), "")
         return int(pid) if re.fullmatch(r"[1-9]\d{0,9}", pid) else None
 
-    def _postmaster(self) -> psutil.Process | None:
+    def _postmaster(self) -> Postmaster | None:
         """Our server's process; None when there is none, whoever has its number now."""
         pid = self._recorded_pid()
         process = None if pid is None else _process(pid)
-        try:
-            if process is None or process.name() != "postgres":
-                return None
-            # A server that was started by hand may name its folder otherwise, but is in it.
-            named = str(self._data) in process.cmdline()
-            return process if named or process.cwd() == str(self._data.resolve()) else None
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return None  # it has just ended, or is neither ours nor our account's
+        return process if process is not None and process.serves(self._data) else None
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
         """Turn what the system and the database raise into a ServerError."""
         try:
             yield
-        except (OSError, psycopg.Error, psutil.Error) as error:
+        except (OSError, psycopg.Error) as error:
             raise ServerError(
                 f"the embedded server in {self._home} {what}",
                 expected="a folder and a server of one's own account",
@@ -379,20 +389,13 @@ class EmbeddedServer:
                 actual=f"owner {account_name(found.st_uid)}, mode {stat.filemode(found.st_mode)}",
                 remedy="run as its owner, or chmod go-w the folder, or set AUDIT_LEDGER_HOME",
             )
+        from filelock import FileLock
+
         with FileLock(self._home / "server.lock", timeout=_LOCK_WITHIN, mode=0o600):
             yield
 
 
-def _process(pid: int) -> psutil.Process | None:
-    try:
-        return psutil.Process(pid)
-    except psutil.NoSuchProcess:
-        return None
+def _process(pid: int) -> Postmaster | None:
+    from audit_ledger.store.postmaster import Postmaster
 
-
-def _lives(process: psutil.Process) -> bool:
-    """Whether a process runs; one that has ended but was not reaped does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return Postmaster.of(pid)

@@ -10,8 +10,8 @@ from typing import Any
 from psycopg import sql
 
 from audit_ledger.errors import ConfigurationError
+from audit_ledger.evidence.anchors import Anchor
 from audit_ledger.evidence.keys import Verifier
-from audit_ledger.evidence.package.anchors import Anchors
 from audit_ledger.evidence.package.question import Narrowed, Question, instant
 from audit_ledger.evidence.package.snapshot import Snapshot
 
@@ -68,7 +68,7 @@ def page(
     disclosed: str,
     types: Mapping[str, int],
     bodies: int | None,
-    anchors: Anchors,
+    anchors: Sequence[Anchor],
 ) -> bytes:
     """The report.
 
@@ -96,8 +96,9 @@ def page(
         "types": sorted(types.items()),
         "events": sum(types.values()),
         "bodies": bodies,
-        "anchors": anchors.around,
-        "covered": any(anchor.size >= question.header.position for anchor in anchors.around),
+        "anchors": anchors,
+        "stamped": any(anchor.timestamps for anchor in anchors),
+        "covered": any(anchor.size >= question.header.position for anchor in anchors),
         "next": None,
     }
     if question.narrowed is None:

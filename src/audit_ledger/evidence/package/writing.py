@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import IO
 
 from audit_ledger.errors import ConfigurationError, InvalidValue, UnknownRecord
-from audit_ledger.evidence import checkpoint, leaf
+from audit_ledger.evidence import anchors, checkpoint, leaf
+from audit_ledger.evidence.anchors import Anchor
 from audit_ledger.evidence.keys import Verifier
-from audit_ledger.evidence.package import anchors, answer, bodies, log, report
-from audit_ledger.evidence.package.anchors import Anchors
+from audit_ledger.evidence.package import answer, bodies, log, report
 from audit_ledger.evidence.package.archive import Archive, created
 from audit_ledger.evidence.package.question import Narrowed, Question
 from audit_ledger.evidence.package.snapshot import Snapshot, snapshot
+from audit_ledger.plan import load_anchors
 from audit_ledger.store.copies import Tell, silent
 from audit_ledger.store.database import Database
 
@@ -37,14 +38,19 @@ class Package:
         question: What it claims.
         events: How many events it discloses.
         bodies: How many bodies it lists.
-        anchors: Its checkpoints outside the operator's reach.
+        anchors: Its checkpoints outside the operator's reach, by size.
     """
 
     file: Path
     question: Question
     events: int
     bodies: int
-    anchors: Anchors
+    anchors: tuple[Anchor, ...]
+
+    @property
+    def covered(self) -> bool:
+        """Whether one of these covers the whole answer."""
+        return any(anchor.size >= self.question.header.position for anchor in self.anchors)
 
 
 @dataclass(frozen=True)
@@ -104,9 +110,19 @@ def write(
             narrowed=wanted.narrowed,
             made_at=made_at,
         )
-        found = anchors.find(database.settings, str(taken.header.ledger_id), position, question.leaves, size)
-        writer = _Writer(archive, taken, question, wanted, found, announce, tell)
+        writer = _Writer(archive, taken, question, wanted, _anchors(database, question), announce, tell)
         return writer.write(file)
+
+
+def _anchors(database: Database, question: Question) -> tuple[Anchor, ...]:
+    """The anchors around the answer, and that of the package's own checkpoint."""
+    position = question.header.position
+    found = anchors.around(database, position, max(position, question.leaves))
+    own = anchors.of_size(database, question.size)
+    by_size = {
+        anchor.size: anchor for anchor in (*found, *([own] if own else ())) if anchor.size <= question.size
+    }
+    return tuple(by_size[size] for size in sorted(by_size))
 
 
 def _check_signed(taken: Snapshot, keys: Sequence[Verifier]) -> None:
@@ -132,7 +148,7 @@ class _Writer:
         taken: Snapshot,
         question: Question,
         wanted: Wanted,
-        found: Anchors,
+        found: tuple[Anchor, ...],
         announce: Callable[[str], None],
         tell: Tell,
     ) -> None:
@@ -187,7 +203,7 @@ class _Writer:
             for form in ("csv", "json"):
                 rows = answer.rows(self._taken.cursor, table, form)
                 self._archive.stream(f"answer/{table.name}.{form}", rows)
-        sizes = [anchor.size for anchor in self._anchors.around]
+        sizes = [anchor.size for anchor in self._anchors]
         log.write(
             self._archive, self._taken.cursor, self._taken.prover, self._question.leaves, sizes, self._tell
         )
@@ -210,17 +226,18 @@ class _Writer:
             self._archive.stream(f"answer/{answer.EVENTS}.csv", _read(as_csv))
             self._archive.stream(f"answer/{answer.EVENTS}.json", _read(as_json))
         needed = log.Needed(self._taken.prover)
-        for anchor in self._anchors.around:
+        for anchor in self._anchors:
             needed.proof(anchor.size)
         for tile, data in needed.tiles(0):
             self._archive.add(log.FOLDER + tile.path, data)
 
     def _write_anchors(self) -> None:
-        for anchor in self._anchors.around:
+        for anchor in self._anchors:
             self._archive.add(f"anchors/{anchor.size}.checkpoint", anchor.note)
-            for stamp in anchor.stamps:
-                self._archive.add(f"anchors/{anchor.size}.{stamp.name}.tsr", stamp.response)
-        for name, certificates in (self._anchors.certificates or {}).items():
+            earliest = {stamp.name: stamp.response for stamp in reversed(anchor.timestamps)}
+            for name, response in earliest.items():
+                self._archive.add(f"anchors/{anchor.size}.{name}.tsr", response)
+        for name, certificates in anchors.certificates(load_anchors(), self._anchors).items():
             self._archive.add(f"anchors/{name}.pem", certificates)
 
     def _write_bodies(self) -> int:
