@@ -174,10 +174,17 @@ class Note:
 # The Merkle tree (RFC 6962 section 2.1) and its files (C2SP tlog-tiles)
 
 
+_LEAF_HASH, _NODE = hashlib.sha256(b"\x00"), hashlib.sha256(b"\x01")
+
+
 def parents(hashes: Sequence[bytes]) -> list[bytes]:
     """The hashes over an even number of siblings."""
-    sha, pairs = hashlib.sha256, iter(hashes)
-    return [sha(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+    copy, pairs, found = _NODE.copy, iter(hashes), []
+    for left, right in zip(pairs, pairs, strict=True):
+        node = copy()
+        node.update(left + right)
+        found.append(node.digest())
+    return found
 
 
 def subtrees(hashes: Sequence[bytes]) -> list[bytes]:
@@ -250,17 +257,6 @@ def parse_leaf(leaf: bytes, what: str) -> tuple[int, str, str, str, str, int]:
     )
     need(line.endswith(again) and instant(at), f"{what} is not the leaf of an event: {line!r:.200}")
     return int(position), at, by, stream, kind, int(version)
-
-
-def parse_bundle(data: bytes, width: int, name: str) -> list[bytes]:
-    """The leaves of a bundle, each behind its length of two bytes."""
-    leaves, start, size = [], 0, len(data)
-    while start < size - 1:
-        end = start + 2 + (data[start] << 8 | data[start + 1])
-        leaves.append(data[start + 2 : end])
-        start = end
-    need(start == size and len(leaves) == width, f"{name} is not a bundle of {width} leaves")
-    return leaves
 
 
 @lru_cache(4096)
@@ -575,15 +571,19 @@ class Package:
         """Hash and decode the leaves of a range."""
         found, spill = Found(), [list[Any]() for _ in range(self.parts + 2)]
         at, kind, stream, middle, base, position = "", "", b"", b"", 0, task * RANGE
-        types, roots, sha, end = dict[bytes, bytes](), list[bytes](), hashlib.sha256, position + RANGE
-        parts, wanted, limit, crc32 = self.parts, self.wanted, self.position, zlib.crc32
-        for start in range(position, min(end, self.leaves), 256):
-            width = min(256, self.leaves - start)
-            name = tile("entries", start >> 8, width)
-            leaves = parse_bundle(self.read(name, 256 << 16), width, name)
-            hashes = [sha(b"\x00" + leaf).digest() for leaf in leaves]
-            for leaf in leaves:
-                position += 1
+        types, roots, sha, end = dict[bytes, bytes](), list[bytes](), _LEAF_HASH.copy, position + RANGE
+        parts, wanted, limit, cuts, crc32 = self.parts, self.wanted, self.position, self.cuts, zlib.crc32
+        for first in range(position, min(end, self.leaves), 256):
+            width, start, hashes = min(256, self.leaves - first), 0, list[bytes]()
+            name = tile("entries", first >> 8, width)
+            bundle = self.read(name, 256 << 16)
+            size = len(bundle) - 1
+            while start < size:  # each leaf is behind its length of two bytes
+                start, last = start + 2, start + 2 + (bundle[start] << 8 | bundle[start + 1])
+                leaf, start, position = bundle[start:last], last, position + 1
+                digest = sha()
+                digest.update(leaf)
+                hashes.append(digest.digest())
                 head = b'{"position":%d%b%d}\n' % (position, middle, position - base)  # the last, one further
                 if not middle or not leaf.startswith(head):
                     what, before = f"the leaf at position {position}", at
@@ -593,21 +593,20 @@ class Package:
                     head, base, stream = leaf[: leaf.find(b"\n") + 1], position - version, stream_id.encode()
                     middle = head[head.find(b",") : head.rfind(b":") + 1]
                     found.times = found.times or {position: at}
-                touch = kind == "RecordIngested" and position <= limit and _TOUCH(leaf, len(head))
-                if touch:
+                    ingests, other = kind == "RecordIngested", kind in FIELDS or OTHERS(kind)
+                if position in cuts:
+                    found.times[position] = at
+                if ingests and position <= limit and (touch := _TOUCH(leaf, len(head))):
                     content, done, record, type_, run = touch.groups()
                     row = position, at, run or stream, types.setdefault(type_, type_), record, done, content
                     spill[crc32(record) % parts].append(row)
                     if wanted and content in wanted:
                         found.named.add(content.decode())
-                elif kind in FIELDS or OTHERS(kind):
+                elif other and (position <= limit or kind == "KeyRotated"):
                     self.decode(kind, leaf[len(head) :], (position, at, stream), found, spill)
-            for cut in self.cuts.intersection(range(start + 1, position + 1)):
-                found.times[cut] = parse_leaf(leaves[cut - start - 1], name)[1]
-                part = subtrees(hashes[: cut - start])
-                found.cuts[cut] = (
-                    subtrees(roots + part) if len(hashes[: cut - start]) == 256 else subtrees(roots) + part
-                )
+            need(start == size + 1 and len(hashes) == width, f"{name} is not a bundle of {width} leaves")
+            for cut in cuts.intersection(range(first + 1, position + 1)):
+                found.cuts[cut] = subtrees(roots) + subtrees(hashes[: cut - first])
             roots += subtrees(hashes) if width == 256 else []
         found.times[position] = at
         found.cuts |= {end: subtrees(roots)} if len(roots) == 256 else {}
