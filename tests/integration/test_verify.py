@@ -115,7 +115,8 @@ def test_a_package_is_verified_by_its_own_file_anywhere(told: Ledger, key: str, 
         (["--key", key], 0, "PROVEN"),
         ([], 0, "PROVEN"),
         (["--key", Signer(key.split("+")[0], bytes(32)).verifier.key, "--jobs", "2"], 1, "NOT PROVEN"),
-        (["--key", "nonsense"], 1, "NOT PROVEN: a verifier key is malformed"),
+        (["--key", "nonsense"], 2, "NOT PROVEN: --key or --tsa: a verifier key is malformed"),
+        (["--key", key, "--tsa", "none.pem"], 2, "NOT PROVEN: --key or --tsa: [Errno 2]"),
     ):
         done = subprocess.run(
             [*command, *options], cwd=home, capture_output=True, text=True, check=False, timeout=60

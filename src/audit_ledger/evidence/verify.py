@@ -156,19 +156,17 @@ class Note:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        count = 0
+        signed = False
         for name, key_id, public in map(parse_key, keys):
             for value in [
-                value[4:] for signer, value in self.signatures if (signer, value[:4]) == (name, key_id)
+                value for signer, value in self.signatures if (signer, value[:4]) == (name, key_id)
             ]:
                 try:
-                    Ed25519PublicKey.from_public_bytes(public).verify(value, self.text)
+                    Ed25519PublicKey.from_public_bytes(public).verify(value[4:], self.text)
                 except InvalidSignature:
-                    raise NotProven(
-                        f"{self.member}: the signature of {name}+{key_id.hex()} is wrong"
-                    ) from None
-                count += 1
-        return count > 0
+                    raise NotProven(f"{self.member}: the signature of {name} is wrong") from None
+                signed = True
+        return signed
 
 
 # The Merkle tree (RFC 6962 section 2.1) and its files (C2SP tlog-tiles)
@@ -252,19 +250,16 @@ def parse_leaf(leaf: bytes, what: str) -> tuple[int, str, str, str, str, int]:
     line = text_of(leaf[: leaf.find(b"\n") + 1], what)
     position, at, by, stream, kind, version = matched(_LEAF, line, what).groups()
     by, kind = json.loads(f'["{by}","{kind}"]')
-    again = (
-        f'"recorded_by":{as_json(by)},"stream_id":"{stream}","type":{as_json(kind)},"version":{version}}}\n'
-    )
-    need(line.endswith(again) and instant(at), f"{what} is not the leaf of an event: {line!r:.200}")
+    again = f'"recorded_by":{as_json(by)},"stream_id":"{stream}","type":{as_json(kind)},"version":'
+    good = line.endswith(f"{again}{version}}}\n") and instant(at) == at
+    need(good, f"{what} is not the leaf of an event: {line!r:.200}")
     return int(position), at, by, stream, kind, int(version)
 
 
 @lru_cache(4096)
 def instant(given: str) -> str | None:
     """An instant (RFC 3339, UTC) with six decimals."""
-    found = re.fullmatch(
-        r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,6}))?Z", given
-    )
+    found = re.fullmatch(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[0-9]{2}:){2}[0-9]{2})(?:\.([0-9]{1,6}))?Z", given)
     try:
         return found and f"{datetime.fromisoformat(found[1]).isoformat()}.{found[2] or '':0<6}Z"
     except ValueError:
@@ -335,10 +330,8 @@ def end_of(kind: str, state: dict[str, Any]) -> list[Any] | None:
         return None
     more = {"exit_status": status, "signal": signal, "output": output}
     known = {name: value for name, value in more.items() if value is not None}
-    return [
-        *values,
-        str(jsonb({"class": class_, "backtrace": backtrace, **known})) if kind == "RunFailed" else None,
-    ]
+    details = str(jsonb({"class": class_, "backtrace": backtrace, **known}))
+    return [*values, details if kind == "RunFailed" else None]
 
 
 # Lines of the answer
@@ -415,9 +408,7 @@ class Found:
 
     cuts: dict[int, list[bytes]] = field(default_factory=dict)  # size: subtrees of this range up to there
     times: dict[int, str] = field(default_factory=dict)  # position: recorded_at; of some
-    places: list[tuple[int, int]] = field(
-        default_factory=list
-    )  # by part: where its rows are, and their bytes
+    places: list[tuple[int, int]] = field(default_factory=list)  # of each part: where, how many bytes
     others: int = 0  # events of types that are no part of an answer
     rotations: list[tuple[int, Any, Any]] = field(default_factory=list)  # position, previous and next key
     named: set[str] = field(default_factory=set)  # commitments of bodies
@@ -939,10 +930,8 @@ class Package:
             extra, index, path, signed = matched(_PROOF, text_of(self.read(name), name), name).groups()
             need(extra in (None, base64.b64encode(leaf).decode()), f"{name} is of another leaf")
             need(signed.encode() == self.read("log/checkpoint"), f"{name} has another checkpoint")
-            hashed = hashlib.sha256(b"\x00" + leaf).digest()
-            root = proven_root(
-                hashed, position - 1, sealed.size, [decoded(each, name) for each in path.split()]
-            )
+            hashed, proof = hashlib.sha256(b"\x00" + leaf).digest(), [decoded(x, name) for x in path.split()]
+            root = proven_root(hashed, position - 1, sealed.size, proof)
             proven = root == sealed.root and index == f"{position - 1}"
             need(proven, f"{name} does not prove the event {position}")
             self.decode(kind, state.encode(), (position, at, b""), found, [[], [], []])
@@ -1077,6 +1066,11 @@ class Package:
 
     def check(self, report: "Report", keys: Sequence[str], tsa: Sequence[Path]) -> None:
         """All of it; the description of the format numbers the steps."""
+        try:
+            pinned = b"\n".join(path.read_bytes() for path in tsa)
+            list(map(parse_key, keys))
+        except (OSError, NotProven) as error:
+            raise Unusable(f"--key or --tsa: {error}") from None
         self.open()
         asked = self.question()
         members = ["log/checkpoint", *self.named(r"anchors/[0-9]+\.checkpoint")]
@@ -1094,8 +1088,7 @@ class Package:
         right = len(self.wanted) == len(bodies) == asked["bodies"]
         need(right, "question.json says another number of bodies")
         stated = matched("(?:.+\n)+", text_of(self.read("keys"), "keys"), "keys")[0].split("\n")[:-1]
-        for key in stated:
-            parse_key(key)
+        list(map(parse_key, stated))
         for name in self.named(r"verify\.py|report\.html|anchors/.*|log/tile/[0-7]/.*"):
             self.read(name)
         complete = asked["kind"] == "complete"
@@ -1105,7 +1098,7 @@ class Package:
         if not keys:
             report.unchecked.append("the key: it comes with the package; have it from elsewhere, give --key")
         self.check_position(asked, found.times, report)
-        self.check_times(b"\n".join(path.read_bytes() for path in tsa), notes, found, report)
+        self.check_times(pinned, notes, found, report)
         self.check_bodies(bodies, found.named, report)
 
 
@@ -1145,12 +1138,7 @@ def call(task: tuple[str, Any]) -> Any:
 
 
 def verify(
-    path: Path,
-    keys: Sequence[str] = (),
-    tsa: Sequence[Path] = (),
-    jobs: int | None = None,
-    *,
-    bar: bool = False,
+    path: Path, keys: Sequence[str] = (), tsa: Sequence[Path] = (), jobs: int | None = None, bar: bool = False
 ) -> Report:
     """Verify a package.
 
@@ -1162,24 +1150,22 @@ def verify(
         bar: Whether to draw on stderr how far it is.
     """
     global package
-    report, collects = Report(), gc.isenabled()
+    report, collected = Report(), gc.isenabled()
     jobs = (jobs or os.cpu_count() or 1) if "fork" in multiprocessing.get_all_start_methods() else 1
+    package = Package(path, Path(), bar, jobs)
     try:
         with tempfile.TemporaryDirectory(prefix="verify-") as folder:
-            package = Package(path, Path(folder), bar, jobs)
-            try:
-                package.check(report, keys, tsa)
-            finally:
-                if package.opened:
-                    package.opened[1].close()
+            package.spill = Path(folder)
+            package.check(report, keys, tsa)
     except (Unusable, ImportError) as error:
         report.code, report.failure = 2, f"{error}"
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proven, and nobody wants a traceback
         known = isinstance(error, NotProven)
         report.code, report.failure = 1, f"{error}" if known else f"an error: {type(error).__name__}: {error}"
     finally:
-        if collects:
-            gc.enable()
+        (gc.enable if collected else gc.disable)()
+        if package.opened:
+            package.opened[1].close()
     return report
 
 
