@@ -457,8 +457,8 @@ _MEMBER = re.compile(
     re.ASCII,
 )
 _BODY = re.compile(
-    rf'\{{"commitment":"([\w-]{{43}})","salt":(?:null|"([\w-]{{43}})"),"size":([0-9]{{1,18}}),"media_type":(?:null|'
-    rf'{_STRING}),"status":"(present|erased|truncated)"\}}'
+    r'\{"commitment":"([\w-]{43})","salt":(?:null|"([\w-]{42}[AEIMQUYcgkosw048])"),"size":([0-9]{1,18}),'
+    rf'"media_type":(?:null|{_STRING}),"status":"(present|erased|truncated)"\}}'
 )
 _AT, _WHOLE = '"([0-9]{4}-[0-9T:.-]{21}Z)"', "(0|[1-9][0-9]{0,17})"
 _QUESTION = re.compile(
