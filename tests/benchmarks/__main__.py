@@ -19,6 +19,7 @@ from tests.benchmarks import (
     sealing,
     storage,
     table,
+    verify,
     watching,
 )
 from tests.benchmarks.ground import Ground, ground
@@ -35,6 +36,7 @@ TOPICS: dict[str, Callable[[Ground, Sizes], Iterator[Row]]] = {
     "capture": capture.measure,
     "storage": storage.measure,
     "exec": execute.measure,
+    "verify": verify.measure,
 }
 
 

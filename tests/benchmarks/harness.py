@@ -41,6 +41,9 @@ class Sizes:
         small_seals: Timed small checkpoints.
         proofs: Timed proofs.
         verifications: How often all of it is verified.
+        verify_few: Events of the smaller package that is verified.
+        verify_many: Events of the larger one.
+        verify_rounds: How often the smaller one is.
     """
 
     batch: int = 10_000
@@ -66,6 +69,9 @@ class Sizes:
     small_seals: int = 51
     proofs: int = 101
     verifications: int = 3
+    verify_few: int = 100_000
+    verify_many: int = 10_000_000
+    verify_rounds: int = 5
 
 
 QUICK = Sizes(
@@ -92,6 +98,9 @@ QUICK = Sizes(
     small_seals=2,
     proofs=2,
     verifications=1,
+    verify_few=10_000,
+    verify_many=20_000,
+    verify_rounds=1,
 )
 """Just enough to see that everything works; the figures mean nothing."""
 

@@ -123,7 +123,7 @@ def test_a_package_is_verified_by_its_own_file_anywhere(told: Ledger, key: str, 
         assert done.returncode == code, done.stdout + done.stderr
         assert done.stdout.splitlines()[-1].startswith(last)
         assert done.stderr == ""
-        assert ("UNCHECKED  the key" in done.stdout) == (not options)
+        assert ("UNCHECKED: the key" in done.stdout) == (not options)
     (home / "b.zip").write_bytes(b"no zip")
     for absent in ("b.zip", "c.zip"):
         done = subprocess.run(

@@ -36,7 +36,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache, lru_cache
-from itertools import accumulate, islice, pairwise
+from itertools import accumulate, chain, islice, pairwise
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
@@ -426,9 +426,7 @@ class Found:
     rotations: list[tuple[int, Any, Any]] = field(default_factory=list)  # position, previous and next key
     named: set[str] = field(default_factory=set)  # commitments of bodies
     aside: int = 0  # events that cannot be folded
-    counts: Counter[tuple[int, str]] = field(
-        default_factory=Counter
-    )  # run, operation: records before its end
+    counts: Counter[Any] = field(default_factory=Counter)  # run and operation: records before its end
     sums: Counter[Any] = field(default_factory=Counter)  # table, form and stretch: marks of lines
     rows: dict[int, Any] = field(default_factory=dict)  # id: lines, of the stretch that is looked into
 
@@ -522,10 +520,8 @@ class Package:
             name = info.filename
             need(_MEMBER.fullmatch(name) and ".." not in name, f"no package has a member {name!r:.100}")
             need(name not in names, f"{name} is there twice")
-            need(
-                not info.flag_bits & 1 and info.compress_type in (0, 8),
-                f"{name} is encrypted, or not deflated",
-            )
+            deflated = not info.flag_bits & 1 and info.compress_type in (0, 8)
+            need(deflated, f"{name} is encrypted, or not deflated")
             names.add(name)
         need("SHA256SUMS" in names, "there is no SHA256SUMS: this is no evidence package")
         manifest = text_of(self.read("SHA256SUMS"), "SHA256SUMS")
@@ -550,9 +546,7 @@ class Package:
         except _DAMAGES as error:
             raise NotProven(f"{name} is damaged: {error}") from None
         found = digest.hexdigest()
-        need(
-            self.sums.get(name, found) == found, f"{name} is not what SHA256SUMS says: its SHA-256 is {found}"
-        )
+        need(self.sums.get(name, found) == found, f"{name} is not what SHA256SUMS says, but {found}")
 
     def read(self, name: str, limit: int = SMALL) -> bytes:
         """The content of a member."""
@@ -640,10 +634,8 @@ class Package:
                 spill[zlib.crc32(row[1] or b"") % self.parts].append((*head, *row))
                 found.named |= {rest[1]} if row[3] in self.wanted else set()
             elif kind == "ApiCallMade":
-                captured = (
-                    given.get("occurred_at") if given.get("captured_at") is None else given["captured_at"]
-                )
-                if said[:2] != [None, None] and cast(captured, "instant") is None:
+                at_of = "occurred_at" if given.get("captured_at") is None else "captured_at"
+                if said[:2] != [None, None] and cast(given.get(at_of), "instant") is None:
                     raise Aside  # noqa: TRY301  as any other that cannot be folded
                 spill[-2].append((*head, *said))
                 found.named |= {each for each in said[:2] if each and each.encode() in self.wanted}
@@ -681,7 +673,7 @@ class Package:
                 run[1], run[5] = position, (at, kind, when, message, said)
         return aside
 
-    def run_rows(self, counts: Counter[tuple[int, str]]) -> Iterator[list[Any]]:
+    def run_rows(self, counts: Counter[Any]) -> Iterator[list[Any]]:
         """The rows of runs: the first real end of each wins; before it, that it was found abandoned."""
         for run_id, (start, _, at, started, (task, source), end, abandoned) in self.runs.items():
             status, done, failed, message, details, updated = "running", None, None, None, None, at
@@ -689,9 +681,8 @@ class Package:
             if end:
                 updated, kind, when, message, (*declared, first, last, details) = end
                 counted = [counts[start, operation] for operation in ("created", "updated", "skipped")]
-                numbers = [
-                    c if d is None else d for d, c in zip(declared, (sum(counted), *counted), strict=True)
-                ]
+                both = zip(declared, (sum(counted), *counted), strict=True)
+                numbers = [mine if theirs is None else theirs for theirs, mine in both]
                 status, done, failed = "completed", when, None
                 days = [first, last]
                 if kind == "RunFailed":
@@ -720,9 +711,8 @@ class Package:
         """Fold what happened to one part of the records, into their rows, and the counts of runs."""
         records, rows, found = dict[tuple[bytes, bytes], Record](), dict[int, list[Any]](), Found()
         runs, rank, words, last, run, start, end = self.runs, RANK, _WORDS, None, None, 0, 0
-        for position, at, run_id, type_, record_id, operation, content in self.spilled(
-            part, range(len(self.places))
-        ):
+        touches = self.spilled(part, range(len(self.places)))
+        for position, at, run_id, type_, record_id, operation, content in touches:
             if run_id is not last:
                 last, run = run_id, runs.get(run_id)
                 start, end = (run[0], run[1] or 1 << 62) if run else (1 << 62, 0)
@@ -734,9 +724,8 @@ class Package:
                 record = Record(len(records), type_.decode(), record_id.decode())
                 records[type_, record_id], new, done = record, True, "created"
             else:  # another content does; so does a change that is declared, and does not say to what
-                new = (
-                    content != record.content if content is not None else operation not in (None, b"skipped")
-                )
+                silent = content is None and operation in (None, b"skipped")
+                new = not silent and (content is None or content != record.content)
                 done = "skipped" if not new else "created" if record.content == b"" else "updated"
             if new:
                 record.id, record.run, record.at, record.content = position, start, at, content
@@ -744,9 +733,7 @@ class Package:
                 done = words[operation]
             key = start << 32 | record.number
             row = rows.get(key)
-            if (
-                row is None
-            ):  # the first touch in a run makes the row; until the run ends, a later one can raise it
+            if row is None:  # the first touch in a run makes the row; until its end, a later one can raise it
                 rows[key] = [position, start, record, done, at, at, end]
             elif rank[done] > rank[row[3]] and position < end:
                 row[3], row[5] = done, at
@@ -775,10 +762,9 @@ class Package:
     def fold(self) -> Found:
         """Fold all tables."""
         found = Found(aside=self.fold_runs())
-        tasks = [("fold_records", part) for part in range(self.parts)]
-        for part in self.together(
-            "folding", [*tasks, *(("fold_calls", task) for task in range(len(self.places)))]
-        ):
+        records = [("fold_records", part) for part in range(self.parts)]
+        calls = [("fold_calls", task) for task in range(len(self.places))]
+        for part in self.together("folding", records + calls):
             found.join(part)
         found.add_rows("data_ingestion_runs", self.run_rows(found.counts))
         return found
@@ -877,27 +863,16 @@ class Package:
             asked: dict[str, Any] = json.loads(given)
         except (ValueError, RecursionError):
             asked = {}
-        need(
-            json.dumps(asked, ensure_ascii=False, separators=(",", ":")) + "\n" == given,
-            "question.json is malformed",
-        )
-        self.position, self.leaves = asked["position"], asked["leaves"]
-        complete = asked["kind"] == "complete"
-        need(
-            complete == (asked["narrowed"] is None),
-            "question.json: what is narrowed is no more than included",
-        )
+        again = json.dumps(asked, ensure_ascii=False, separators=(",", ":")) + "\n"
+        need(again == given, "question.json is malformed")
+        self.position, self.leaves, complete = asked["position"], asked["leaves"], asked["kind"] == "complete"
+        need(complete == (asked["narrowed"] is None), "question.json: what is narrowed is included only")
         leaves = (self.position, self.position + 1) if complete else (0,)
-        need(
-            self.position > 0 and self.leaves in leaves,
-            f"question.json: {self.leaves} leaves do not answer it",
-        )
+        need(self.position > 0 and self.leaves in leaves, "question.json: these are not the leaves")
         tables = list(COLUMNS)[:4] if complete else ["events"]
         files = sorted(f"answer/{table}.{form}" for table in tables for form in ("csv", "json"))
-        need(
-            asked["tables"] == tables and self.named("answer/.*") == files,
-            f"the answer is not {', '.join(files)}",
-        )
+        there = asked["tables"] == tables and self.named("answer/.*") == files
+        need(there, f"the answer is not {', '.join(files)}")
         return asked
 
     def check_complete(self, asked: dict[str, Any], notes: Sequence[Note], report: "Report") -> Found:
@@ -908,9 +883,7 @@ class Package:
         self.cuts = {note.size for note in notes if note.size <= self.leaves} | {self.position, self.leaves}
         self.parts = 1 + self.leaves // 100_000
         bundles = [tile("entries", n, min(256, self.leaves - (n << 8))) for n in range(-(-self.leaves >> 8))]
-        need(
-            self.named("log/tile/entries/.*") == sorted(bundles), f"the entries are not {self.leaves} leaves"
-        )
+        need(self.named("log/tile/entries/.*") == sorted(bundles), f"there are not {self.leaves} leaves")
         scans = [("scan", (table, form)) for form in ("json", "csv") for table in asked["tables"]]
         both = list(self.together("reading", [*scans, *(("read_range", task) for task in tasks)]))
         ranges, found, answered = both[len(scans) :], Found(), Found()
@@ -920,9 +893,8 @@ class Package:
         for each in ranges:
             found.join(each)
         whole = [found.cuts[(task + 1) * RANGE][0] for task in tasks[: self.leaves // RANGE]]
-        trees = {
-            n: subtrees(whole[: n // RANGE]) + (cut if n % RANGE else []) for n, cut in found.cuts.items()
-        }
+        cuts = found.cuts.items()
+        trees = {n: subtrees(whole[: n // RANGE]) + (cut if n % RANGE else []) for n, cut in cuts}
         inside = dict(zip(spans(self.leaves), trees[self.leaves], strict=True))
         for note in notes:
             known = note.size <= self.leaves
@@ -934,40 +906,21 @@ class Package:
         folded = self.fold()
         self.compare(folded, answered)
         aside, others = found.aside + folded.aside, asked["set_aside"] - found.aside - folded.aside
-        need(
-            0 <= others <= found.others,
-            f"{aside} events cannot be folded; question.json says {asked['set_aside']}",
-        )
-        if run := re.fullmatch(r"\s*run\s+([0-9a-f-]+)\s*", asked["asked"], re.IGNORECASE):
-            start = run[1].lower().replace("-", "")
-            ends = [
-                end
-                for name, (_, end, *_) in self.runs.items()
-                if f"{UUID((name or b'').decode()).hex}".startswith(start)
-            ]
-            need(ends == [self.position], f"{asked['asked']} did not end at position {self.position}")
+        need(0 <= others <= found.others, f"{aside} events cannot be folded, not {asked['set_aside']}")
         report.proven.append(
-            f"events 1 to {self.leaves}, hashed from their bytes, are the first of {total} signed"
+            f"the events 1 to {self.leaves}, by their bytes, are the first of {total} signed"
         )
-        report.proven.append(
-            f"the answer is complete: events 1 to {self.position} make these rows, and no others"
-        )
+        rows = f"the events 1 to {self.position} make these rows, and no others"
+        report.proven.append(f"the answer is complete: {rows}")
         report.proven += [f"{aside} of these events cannot be folded, and make no rows"] * bool(aside)
-        report.asserted += [f"{others} events, of which no row would come, could not be folded"] * bool(
-            others
-        )
+        report.asserted += [f"{others} events of other kinds could not be folded"] * bool(others)
         return found
 
     def check_inclusion(self, notes: Sequence[Note], report: "Report") -> Found:
         """Each event of the answer has its proof; that there are no others is not claimed."""
         sealed, found, last = notes[0], Found(), (0, "")
-        objects, csv = (
-            [line for some in self.lines("events", form) for line in some] for form in ("json", "csv")
-        )
-        need(
-            objects and len(objects) == len(csv),
-            "answer/events.csv and answer/events.json have not as many rows",
-        )
+        objects, csv = (list(chain.from_iterable(self.lines("events", form))) for form in ("json", "csv"))
+        need(0 < len(objects) == len(csv), "answer/events.csv and answer/events.json have not as many rows")
         for line, other in zip(objects, csv, strict=True):
             try:
                 row = json.loads(line[:-1])
@@ -977,24 +930,20 @@ class Package:
                 leaf = f"{head},{tail}\n{state}".encode()
             except (ValueError, AttributeError, TypeError, RecursionError):
                 raise NotProven(f"answer/events.json has a line that is no event: {line!r:.200}") from None
-            need(
-                lines_of("events", list(row.values())) == (other, line), f"the event {position} has two forms"
-            )
+            written = lines_of("events", list(row.values()))
+            need(written == (other, line), f"the event {position} is not the same in both files")
             need(parse_leaf(leaf, f"the event {position}")[0] == position, f"{position!r} is no position")
             need(last[0] < position and last[1] <= at, f"the event {position} is not in order")
             found.times[position], last, name = at, (position, at), f"proofs/{position}.tlog-proof"
             extra, index, path, signed = matched(_PROOF, text_of(self.read(name), name), name).groups()
             need(extra in (None, base64.b64encode(leaf).decode()), f"{name} is of another leaf")
             need(signed.encode() == self.read("log/checkpoint"), f"{name} has another checkpoint")
-            hashes, leaf_hash = (
-                [decoded(each, name) for each in path.split()],
-                hashlib.sha256(b"\x00" + leaf).digest(),
+            hashed = hashlib.sha256(b"\x00" + leaf).digest()
+            root = proven_root(
+                hashed, position - 1, sealed.size, [decoded(each, name) for each in path.split()]
             )
-            root = proven_root(leaf_hash, position - 1, sealed.size, hashes)
-            need(
-                root == sealed.root and index == f"{position - 1}",
-                f"{name} does not prove the event {position}",
-            )
+            proven = root == sealed.root and index == f"{position - 1}"
+            need(proven, f"{name} does not prove the event {position}")
             self.decode(kind, state.encode(), (position, at, b""), found, [[], [], []])
         need(last[0] <= self.position <= sealed.size, "the answer has events that it cannot know")
         proofs = sorted(f"proofs/{position}.tlog-proof" for position in found.times)
@@ -1002,15 +951,12 @@ class Package:
         for note in notes[1:]:
             inside = dict.fromkeys(spans(note.size), note.root)  # a complete tree is its own subtree
             if len(inside) > 1:
-                inside = {
-                    (a, b): self.stored((b - a).bit_length() - 1, a // (b - a), sealed.size)
-                    for a, b in inside
-                }
+                sizes = [(a, b - a) for a, b in inside]
+                hashes = [self.stored(n.bit_length() - 1, a // n, sealed.size) for a, n in sizes]
+                inside = dict(zip(inside, hashes, strict=True))
             roots = root_of(list(inside.values())), self.tree_root(0, sealed.size, inside, sealed.size)
             need(roots == (note.root, sealed.root), f"log/checkpoint does not continue {note.member}")
-        report.proven.append(
-            f"{len(csv)} events, hashed from their bytes, are among {sealed.size} that were signed"
-        )
+        report.proven.append(f"these {len(csv)} events, by their bytes, are among {sealed.size} signed")
         report.unchecked.append("INCLUSION ONLY: that there are no other events like these is not shown")
         return found
 
@@ -1019,8 +965,15 @@ class Package:
         at, as_of = asked["recorded_at"], asked["as_of"]
         need(times.get(self.position, at) == at, f"the event {self.position} was not recorded at {at}")
         if as_of is None:
-            good = asked["asked"].strip() == f"{self.position}" or re.match(r"(?i)\s*run\s", asked["asked"])
-            need(good, f"what was asked, {asked['asked']!r:.100}, is not position {self.position}")
+            if run := re.fullmatch(r"\s*run\s+([0-9a-f-]+)\s*", asked["asked"], re.IGNORECASE):
+                ids = {UUID((name or b"").decode()).hex: ended for name, (_, ended, *_) in self.runs.items()}
+                start = run[1].lower().replace("-", "")
+                ends = [ended for name, ended in ids.items() if name.startswith(start)]
+                need(ends == [self.position] or not self.leaves, f"{asked['asked']} did not end there")
+                report.asserted += ["that the run ended there"] * (not self.leaves)
+            else:
+                good = asked["asked"].strip() == f"{self.position}"
+                need(good, f"{asked['asked']!r:.100}, as it was asked, is not position {self.position}")
             return
         need(instant(as_of) == as_of and at <= as_of, f"the event {self.position} was recorded after {as_of}")
         try:
@@ -1032,9 +985,7 @@ class Package:
         if self.leaves > self.position:
             after = times[self.leaves]
             need(after > as_of, f"the event {self.leaves}, recorded at {after}, is missing in the answer")
-            report.proven.append(
-                f"the next event was recorded at {after}, after {as_of}: the answer is final"
-            )
+            report.proven.append(f"the next event was recorded after that, at {after}: the answer is final")
         elif self.leaves:
             report.unchecked.append("whether the answer is final: no later event has been signed")
 
@@ -1061,18 +1012,14 @@ class Package:
             (self.spill / name).write_bytes(data)
 
         def openssl(*arguments: str) -> subprocess.CompletedProcess[str]:
-            command, environment = ["openssl", "ts", *arguments], {**os.environ, "LC_ALL": "C"}
-            return subprocess.run(
-                command, cwd=self.spill, env=environment, capture_output=True, text=True, check=False
-            )
+            command = ["openssl", "ts", *arguments]
+            return subprocess.run(command, cwd=self.spill, capture_output=True, text=True, check=False)
 
         try:
             shown = openssl("-reply", "-in", "reply", "-text")
         except OSError:
             return "there is no openssl"
-        found = re.search(
-            r"^Time stamp: (\w{3} +\d+ [\d:]{8})(?:\.\d+)? (\d{4}) GMT$", shown.stdout, re.MULTILINE
-        )
+        found = re.search(r"Time stamp: (\w{3} +\d+ [\d:]{8})(?:\.\d+)? (\d{4}) GMT\n", shown.stdout)
         if shown.returncode or not found:
             raise NotProven(f"{tsr} is no timestamp: {shown.stderr.strip()[-200:]}")
         at = datetime.strptime(f"{found[1]} {found[2]}", "%b %d %H:%M:%S %Y").replace(tzinfo=UTC)
@@ -1081,11 +1028,9 @@ class Package:
         need(checked.returncode == 0, f"{tsr} does not stamp {note}: {checked.stderr.strip()[-200:]}")
         return at
 
-    def check_times(
-        self, notes: Sequence[Note], pinned: bytes, times: dict[int, str], report: "Report"
-    ) -> None:
+    def check_times(self, pinned: bytes, notes: Sequence[Note], found: Found, report: "Report") -> None:
         """Step 5: no event is recorded after a timestamp that covers it; says what timestamps show."""
-        sizes, covered = {note.member: note.size for note in notes}, []
+        sizes, covered, times = {note.member: note.size for note in notes}, [], found.times
         for tsr in self.named(r"anchors/.*\.tsr"):
             size, name = matched(r"anchors/(\d+)\.([\w-]+)\.tsr", tsr, tsr).groups()
             note, own = f"anchors/{size}.checkpoint", f"anchors/{name}.pem"
@@ -1095,31 +1040,22 @@ class Package:
                 report.unchecked.append(f"{tsr}: {at}")
                 continue
             if not pinned:
-                report.unchecked.append(
-                    f"{own}, by which {tsr} was checked, comes with the package; give --tsa"
-                )
+                report.unchecked.append(f"{own}: it comes with the package, as {tsr} does; give --tsa")
             last = max((position for position in times if position <= sizes[note]), default=0)
             late = times.get(last, "") > f"{at + CLOCKS:%Y-%m-%dT%H:%M:%S}.000000Z"
-            need(
-                not late, f"the event {last} was recorded at {times.get(last)}, but {tsr} had seen it at {at}"
-            )
+            need(not late, f"the event {last}, recorded at {times.get(last)}: {tsr} had seen it at {at}")
             covered += [at] * (sizes[note] >= self.position)
             report.proven.append(f"{name} has seen events 1 to {sizes[note]} at {at:%Y-%m-%d %H:%M:%S} UTC")
         if covered:
             report.proven.append(f"the answer has not changed since {min(covered):%Y-%m-%d %H:%M:%S} UTC")
         else:
-            report.unchecked.append(
-                "when: no timestamp that was checked covers the answer, only signatures do"
-            )
+            report.unchecked.append("when: no timestamp that was checked covers the answer")
         report.asserted.append("recorded_at is what the operator's clock said, within what timestamps show")
 
     def check_bodies(self, bodies: Sequence[re.Match[str]], named: set[str], report: "Report") -> None:
         """Step 7: bodies are those that events commit to."""
         present = sorted(f"bodies/{body[1]}" for body in bodies if body[5] == "present")
-        need(
-            present == self.named("bodies/.{43}"),
-            "the bodies that are there are not those of bodies/index.json",
-        )
+        need(present == self.named("bodies/.{43}"), "there are other bodies than in bodies/index.json")
         for body in bodies:
             name, size = f"bodies/{body[1]}", int(body[3])
             need(body[1] in named, f"{name}: no event commits to it")
@@ -1145,20 +1081,16 @@ class Package:
         notes = [Note(name, self.read(name)) for name in members]
         for note in notes:
             need(note.origin == asked["ledger_id"], f"{note.member} is of another ledger, {note.origin}")
-            need(
-                note.member in (members[0], f"anchors/{note.size}.checkpoint"),
-                f"{note.member} is of {note.size}",
-            )
+            named = note.member in (members[0], f"anchors/{note.size}.checkpoint")
+            need(named, f"{note.member} is of size {note.size}")
             need(0 < note.size <= notes[0].size, f"{note.member} is larger than log/checkpoint, or empty")
-        index = self.named(r"bodies/index\.json") and text_of(
-            self.read("bodies/index.json"), "bodies/index.json"
-        )
-        rows = matched(r"(?s)\[\n(.*)\n\]\n", index, "bodies/index.json")[1].split(",\n") if index else []
-        bodies = [matched(_BODY, row, "bodies/index.json") for row in rows if row]
+        bodies: list[re.Match[str]] = []
+        for name in self.named(r"bodies/index\.json"):
+            rows = matched(r"(?s)\[\n(.*)\n\]\n", text_of(self.read(name), name), name)[1].split(",\n")
+            bodies = [matched(_BODY, row, name) for row in rows if row]
         self.wanted = {body[1].encode() for body in bodies}
-        need(
-            len(self.wanted) == len(bodies) == asked["bodies"], "question.json says another number of bodies"
-        )
+        right = len(self.wanted) == len(bodies) == asked["bodies"]
+        need(right, "question.json says another number of bodies")
         stated = matched("(?:.+\n)+", text_of(self.read("keys"), "keys"), "keys")[0].split("\n")[:-1]
         for key in stated:
             parse_key(key)
@@ -1166,15 +1098,12 @@ class Package:
             self.read(name)
         complete = asked["kind"] == "complete"
         found = self.check_complete(asked, notes, report) if complete else self.check_inclusion(notes, report)
-        report.proven.append(
-            f"the checkpoints are signed by {', '.join(self.trust(notes, keys or stated, found))}"
-        )
+        signers = ", ".join(self.trust(notes, keys or stated, found))
+        report.proven.append(f"the checkpoints are signed by {signers}")
         if not keys:
-            report.unchecked.append(
-                "the key: it comes with the package; get it from one you trust, and give --key"
-            )
+            report.unchecked.append("the key: it comes with the package; have it from elsewhere, give --key")
         self.check_position(asked, found.times, report)
-        self.check_times(notes, b"\n".join(path.read_bytes() for path in tsa), found.times, report)
+        self.check_times(b"\n".join(path.read_bytes() for path in tsa), notes, found, report)
         self.check_bodies(bodies, found.named, report)
 
 
@@ -1197,14 +1126,11 @@ class Report:
     unchecked: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [f"proven     {line}" for line in self.proven] + [
-            f"asserted   {line}" for line in self.asserted
-        ]
-        lines += [f"UNCHECKED  {line}" for line in self.unchecked]
+        lines = [f"proven: {line}" for line in self.proven] + [f"asserted: {line}" for line in self.asserted]
+        lines += [f"UNCHECKED: {line}" for line in self.unchecked]
         lines += ["PROVEN" if self.failure is None else f"NOT PROVEN: {self.failure}"]
-        return "\n".join(
-            re.sub("[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", line) for line in lines
-        )
+        steering = "[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+        return "\n".join(re.sub(steering, "\ufffd", line) for line in lines)
 
 
 package: Package  # what is verified: here, and in the processes that are forked from this one
@@ -1260,9 +1186,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Verify an evidence package of audit-ledger.")
     parser.add_argument("package", type=Path, metavar="PACKAGE.zip")
     parser.add_argument("--key", action="append", default=[], metavar="VKEY", help="a key that you trust")
-    parser.add_argument(
-        "--tsa", action="append", default=[], type=Path, metavar="CERT.pem", help="an authority"
-    )
+    parser.add_argument("--tsa", action="append", default=[], type=Path, metavar="CERT", help="an authority")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes; by default one a processor")
     given = parser.parse_args()
     report = verify(given.package, given.key, given.tsa, given.jobs, bar=sys.stderr.isatty())
