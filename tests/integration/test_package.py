@@ -312,7 +312,7 @@ def test_states_that_are_no_text_are_in_the_answer_all_the_same(
     )
     sealer.update_read_models()
     sealer.seal()
-    package = unpacked(sealer.evidence(3, home / "a.zip", run=run.id, bodies=True).file, proven=False)
+    package = unpacked(sealer.evidence(3, home / "a.zip", run=run.id, bodies=True).file)
     assert package.rows("events")[-1]["state"] == '\\xff,"\r\n'
     assert package["answer/events.csv"].endswith(b',"\\xff,""\r\n"\n')
 
