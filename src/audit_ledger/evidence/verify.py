@@ -936,7 +936,7 @@ class Package:
             need(last[0] < position and last[1] <= at, f"the event {position} is not in order")
             found.times[position], last, name = at, (position, at), f"proofs/{position}.tlog-proof"
             extra, index, path, signed = matched(_PROOF, text_of(self.read(name), name), name).groups()
-            leaf = decoded(extra, None, name) if extra else leaf  # a state may be no text
+            leaf = decoded(extra, name) if extra else leaf  # a state may be no text
             same = leaf.startswith(top) and leaf[len(top) :].decode("utf-8", "backslashreplace") == state
             need(same, f"{name} is of another leaf")
             need(signed.encode() == self.read("log/checkpoint"), f"{name} has another checkpoint")
