@@ -115,7 +115,8 @@ def test_a_package_is_verified_by_its_own_file_anywhere(told: Ledger, key: str, 
         (["--key", key], 0, "PROVEN"),
         ([], 0, "PROVEN"),
         (["--key", Signer(key.split("+")[0], bytes(32)).verifier.key, "--jobs", "2"], 1, "NOT PROVEN"),
-        (["--key", "nonsense"], 1, "NOT PROVEN: a verifier key is malformed"),
+        (["--key", "nonsense"], 2, "NOT PROVEN: --key or --tsa: a verifier key is malformed"),
+        (["--key", key, "--tsa", "none.pem"], 2, "NOT PROVEN: --key or --tsa: [Errno 2]"),
     ):
         done = subprocess.run(
             [*command, *options], cwd=home, capture_output=True, text=True, check=False, timeout=60
@@ -271,7 +272,9 @@ def test_every_byte_counts_even_where_the_manifest_is_made_anew(small: Members, 
             if name == "bodies/index.json" and b"media_type" in row and b"status" not in row:
                 continue  # of which no event says anything
             changed = small | {name: data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]}
-            assert verified(changed, key).code == 1, (name, at, data[at - 20 : at + 20])
+            report = verified(changed, key)
+            assert report.code == 1, (name, at, data[at - 20 : at + 20])
+            assert "an error" not in f"{report.failure}", (name, at, report.failure)
 
 
 def test_every_leaf_counts(told: Ledger, signer: Signer, key: str, home: Path) -> None:
@@ -527,3 +530,44 @@ def test_a_file_whose_structure_is_damaged_is_refused_and_nothing_crashes(small:
         assert report.code == 0 or report.failure
         assert "an error" not in f"{report.failure}", report.failure
         data[at] = old
+
+
+def test_a_leaf_that_is_no_event_is_refused_though_the_key_holder_signs_it(
+    small: Members, signer: Signer, key: str
+) -> None:
+    leaves = leaves_of(small)
+    bad = [
+        (0, b'{"position":1?1}\n{}'),
+        (0, b'{"position":11}\n{}'),
+        (0, leaves[0].replace(b'{"position"', b'{ "position"')),
+        (0, b""),
+        (1, leaves[1].replace(b'"position":2', b'"position":02')),
+        (1, leaves[1].replace(b'"position":2', b'"position":3')),
+        (1, leaves[1].replace(b'"version":2', b'"version":2.0')),
+        (1, leaves[1].replace(b"ledger", b"l\\u0065dger")),
+        (1, leaves[1].replace(b"Z", b"z", 1)),
+        (1, leaves[1].replace(b'"recorded_at":"20', b'"recorded_at":"19')),
+    ]
+    for turn, leaf in bad:
+        assert leaf != leaves[turn]
+        changed = [leaf if at == turn else other for at, other in enumerate(leaves)]
+        failure = verified(resealed(with_leaves(small, changed), signer), key).failure
+        assert re.search("the leaf at position|is not a bundle", f"{failure}"), (leaf, failure)
+
+
+def test_what_a_package_is_not_to_hold_is_refused_though_the_manifest_lists_it(
+    small: Members, key: str
+) -> None:
+    for name in ("proofs/1.tlog-proof", "log/tile/entries/001", "answer/events.csv", f"bodies/{'A' * 43}"):
+        assert verified(small | {name: b"anything"}, key).code == 1, name
+    huge = verified(asked(small, position=10**16, leaves=10**16), key)
+    assert "leaves" in f"{huge.failure}"
+    saltless = re.sub(rb'"salt":"[^"]*"', b'"salt":null', small["bodies/index.json"], count=1)
+    assert (
+        "is not what the events commit to"
+        in f"{verified(small | {'bodies/index.json': saltless}, key).failure}"
+    )
+
+
+def test_the_verifier_does_not_grow_beyond_what_can_be_read() -> None:
+    assert len(VERIFIER.read_text().splitlines()) <= 1200

@@ -156,28 +156,33 @@ class Note:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        count = 0
+        signed = False
         for name, key_id, public in map(parse_key, keys):
             for value in [
-                value[4:] for signer, value in self.signatures if (signer, value[:4]) == (name, key_id)
+                value for signer, value in self.signatures if (signer, value[:4]) == (name, key_id)
             ]:
                 try:
-                    Ed25519PublicKey.from_public_bytes(public).verify(value, self.text)
+                    Ed25519PublicKey.from_public_bytes(public).verify(value[4:], self.text)
                 except InvalidSignature:
-                    raise NotProven(
-                        f"{self.member}: the signature of {name}+{key_id.hex()} is wrong"
-                    ) from None
-                count += 1
-        return count > 0
+                    raise NotProven(f"{self.member}: the signature of {name} is wrong") from None
+                signed = True
+        return signed
 
 
 # The Merkle tree (RFC 6962 section 2.1) and its files (C2SP tlog-tiles)
 
 
+_LEAF_HASH, _NODE = hashlib.sha256(b"\x00"), hashlib.sha256(b"\x01")
+
+
 def parents(hashes: Sequence[bytes]) -> list[bytes]:
     """The hashes over an even number of siblings."""
-    sha, pairs = hashlib.sha256, iter(hashes)
-    return [sha(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+    copy, pairs, found = _NODE.copy, iter(hashes), []
+    for left, right in zip(pairs, pairs, strict=True):
+        node = copy()
+        node.update(left + right)
+        found.append(node.digest())
+    return found
 
 
 def subtrees(hashes: Sequence[bytes]) -> list[bytes]:
@@ -245,30 +250,16 @@ def parse_leaf(leaf: bytes, what: str) -> tuple[int, str, str, str, str, int]:
     line = text_of(leaf[: leaf.find(b"\n") + 1], what)
     position, at, by, stream, kind, version = matched(_LEAF, line, what).groups()
     by, kind = json.loads(f'["{by}","{kind}"]')
-    again = (
-        f'"recorded_by":{as_json(by)},"stream_id":"{stream}","type":{as_json(kind)},"version":{version}}}\n'
-    )
-    need(line.endswith(again) and instant(at), f"{what} is not the leaf of an event: {line!r:.200}")
+    again = f'"recorded_by":{as_json(by)},"stream_id":"{stream}","type":{as_json(kind)},"version":'
+    good = line.endswith(f"{again}{version}}}\n") and instant(at) == at
+    need(good, f"{what} is not the leaf of an event: {line!r:.200}")
     return int(position), at, by, stream, kind, int(version)
-
-
-def parse_bundle(data: bytes, width: int, name: str) -> list[bytes]:
-    """The leaves of a bundle, each behind its length of two bytes."""
-    leaves, start, size = [], 0, len(data)
-    while start < size - 1:
-        end = start + 2 + (data[start] << 8 | data[start + 1])
-        leaves.append(data[start + 2 : end])
-        start = end
-    need(start == size and len(leaves) == width, f"{name} is not a bundle of {width} leaves")
-    return leaves
 
 
 @lru_cache(4096)
 def instant(given: str) -> str | None:
     """An instant (RFC 3339, UTC) with six decimals."""
-    found = re.fullmatch(
-        r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,6}))?Z", given
-    )
+    found = re.fullmatch(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[0-9]{2}:){2}[0-9]{2})(?:\.([0-9]{1,6}))?Z", given)
     try:
         return found and f"{datetime.fromisoformat(found[1]).isoformat()}.{found[2] or '':0<6}Z"
     except ValueError:
@@ -339,10 +330,8 @@ def end_of(kind: str, state: dict[str, Any]) -> list[Any] | None:
         return None
     more = {"exit_status": status, "signal": signal, "output": output}
     known = {name: value for name, value in more.items() if value is not None}
-    return [
-        *values,
-        str(jsonb({"class": class_, "backtrace": backtrace, **known})) if kind == "RunFailed" else None,
-    ]
+    details = str(jsonb({"class": class_, "backtrace": backtrace, **known}))
+    return [*values, details if kind == "RunFailed" else None]
 
 
 # Lines of the answer
@@ -419,9 +408,7 @@ class Found:
 
     cuts: dict[int, list[bytes]] = field(default_factory=dict)  # size: subtrees of this range up to there
     times: dict[int, str] = field(default_factory=dict)  # position: recorded_at; of some
-    places: list[tuple[int, int]] = field(
-        default_factory=list
-    )  # by part: where its rows are, and their bytes
+    places: list[tuple[int, int]] = field(default_factory=list)  # of each part: where, how many bytes
     others: int = 0  # events of types that are no part of an answer
     rotations: list[tuple[int, Any, Any]] = field(default_factory=list)  # position, previous and next key
     named: set[str] = field(default_factory=set)  # commitments of bodies
@@ -574,18 +561,22 @@ class Package:
     def read_range(self, task: int) -> Found:
         """Hash and decode the leaves of a range."""
         found, spill = Found(), [list[Any]() for _ in range(self.parts + 2)]
-        at, kind, stream, middle, base, position = "", "", b"", b"?", 0, task * RANGE
-        types, roots, sha, end = dict[bytes, bytes](), list[bytes](), hashlib.sha256, position + RANGE
-        parts, wanted, limit, crc32 = self.parts, self.wanted, self.position, zlib.crc32
-        for start in range(position, min(end, self.leaves), 256):
-            width = min(256, self.leaves - start)
-            name = tile("entries", start >> 8, width)
-            leaves = parse_bundle(self.read(name, 256 << 16), width, name)
-            hashes = [sha(b"\x00" + leaf).digest() for leaf in leaves]
-            for leaf in leaves:
-                position += 1
+        at, kind, stream, middle, base, position = "", "", b"", b"", 0, task * RANGE
+        types, roots, sha, end = dict[bytes, bytes](), list[bytes](), _LEAF_HASH.copy, position + RANGE
+        parts, wanted, limit, cuts, crc32 = self.parts, self.wanted, self.position, self.cuts, zlib.crc32
+        for first in range(position, min(end, self.leaves), 256):
+            width, start, hashes = min(256, self.leaves - first), 0, list[bytes]()
+            name = tile("entries", first >> 8, width)
+            bundle = self.read(name, 256 << 16)
+            size = len(bundle) - 1
+            while start < size:  # each leaf is behind its length of two bytes
+                start, last = start + 2, start + 2 + (bundle[start] << 8 | bundle[start + 1])
+                leaf, start, position = bundle[start:last], last, position + 1
+                digest = sha()
+                digest.update(leaf)
+                hashes.append(digest.digest())
                 head = b'{"position":%d%b%d}\n' % (position, middle, position - base)  # the last, one further
-                if not leaf.startswith(head):
+                if not middle or not leaf.startswith(head):
                     what, before = f"the leaf at position {position}", at
                     stated, at, _, stream_id, kind, version = parse_leaf(leaf, what)
                     need(stated == position, f"{what} states position {stated}")
@@ -593,21 +584,20 @@ class Package:
                     head, base, stream = leaf[: leaf.find(b"\n") + 1], position - version, stream_id.encode()
                     middle = head[head.find(b",") : head.rfind(b":") + 1]
                     found.times = found.times or {position: at}
-                touch = kind == "RecordIngested" and position <= limit and _TOUCH(leaf, len(head))
-                if touch:
+                    ingests, other = kind == "RecordIngested", kind in FIELDS or OTHERS(kind)
+                if position in cuts:
+                    found.times[position] = at
+                if ingests and position <= limit and (touch := _TOUCH(leaf, len(head))):
                     content, done, record, type_, run = touch.groups()
                     row = position, at, run or stream, types.setdefault(type_, type_), record, done, content
                     spill[crc32(record) % parts].append(row)
                     if wanted and content in wanted:
                         found.named.add(content.decode())
-                elif kind in FIELDS or OTHERS(kind):
+                elif other and (position <= limit or kind == "KeyRotated"):
                     self.decode(kind, leaf[len(head) :], (position, at, stream), found, spill)
-            for cut in self.cuts.intersection(range(start + 1, position + 1)):
-                found.times[cut] = parse_leaf(leaves[cut - start - 1], name)[1]
-                part = subtrees(hashes[: cut - start])
-                found.cuts[cut] = (
-                    subtrees(roots + part) if len(hashes[: cut - start]) == 256 else subtrees(roots) + part
-                )
+            need(start == size + 1 and len(hashes) == width, f"{name} is not a bundle of {width} leaves")
+            for cut in cuts.intersection(range(first + 1, position + 1)):
+                found.cuts[cut] = subtrees(roots) + subtrees(hashes[: cut - first])
             roots += subtrees(hashes) if width == 256 else []
         found.times[position] = at
         found.cuts |= {end: subtrees(roots)} if len(roots) == 256 else {}
@@ -882,8 +872,10 @@ class Package:
         need(self.leaves > self.position or total == self.position, "the leaf behind the last is missing")
         self.cuts = {note.size for note in notes if note.size <= self.leaves} | {self.position, self.leaves}
         self.parts = 1 + self.leaves // 100_000
-        bundles = [tile("entries", n, min(256, self.leaves - (n << 8))) for n in range(-(-self.leaves >> 8))]
-        need(self.named("log/tile/entries/.*") == sorted(bundles), f"there are not {self.leaves} leaves")
+        entries, others = self.named("log/tile/entries/.*"), self.named("proofs/.*")
+        need(len(entries) == -(-self.leaves >> 8) and not others, f"there are not just {self.leaves} leaves")
+        bundles = [tile("entries", n, min(256, self.leaves - (n << 8))) for n in range(len(entries))]
+        need(entries == sorted(bundles), f"there are not just {self.leaves} leaves")
         scans = [("scan", (table, form)) for form in ("json", "csv") for table in asked["tables"]]
         both = list(self.together("reading", [*scans, *(("read_range", task) for task in tasks)]))
         ranges, found, answered = both[len(scans) :], Found(), Found()
@@ -940,10 +932,8 @@ class Package:
             same = leaf.startswith(top) and leaf[len(top) :].decode("utf-8", "backslashreplace") == state
             need(same, f"{name} is of another leaf")
             need(signed.encode() == self.read("log/checkpoint"), f"{name} has another checkpoint")
-            hashed = hashlib.sha256(b"\x00" + leaf).digest()
-            root = proven_root(
-                hashed, position - 1, sealed.size, [decoded(each, name) for each in path.split()]
-            )
+            hashed, proof = hashlib.sha256(b"\x00" + leaf).digest(), [decoded(x, name) for x in path.split()]
+            root = proven_root(hashed, position - 1, sealed.size, proof)
             proven = root == sealed.root and index == f"{position - 1}"
             need(proven, f"{name} does not prove the event {position}")
             self.decode(kind, leaf[len(top) :], (position, at, b""), found, [[], [], []])
@@ -1021,7 +1011,8 @@ class Package:
             shown = openssl("-reply", "-in", "reply", "-text")
         except OSError:
             return "there is no openssl"
-        found = re.search(r"Time stamp: (\w{3} +\d+ [\d:]{8})(?:\.\d+)? (\d{4}) GMT\n", shown.stdout)
+        signed = shown.stdout.rpartition("TST info:")[2]  # before it, anybody can have written what is shown
+        found = re.search(r"\nTime stamp: (\w{3} +\d+ [\d:]{8})(?:\.\d+)? (\d{4}) GMT\n", signed)
         if shown.returncode or not found:
             raise NotProven(f"{tsr} is no timestamp: {shown.stderr.strip()[-200:]}")
         at = datetime.strptime(f"{found[1]} {found[2]}", "%b %d %H:%M:%S %Y").replace(tzinfo=UTC)
@@ -1066,7 +1057,7 @@ class Package:
             elif body[5] == "truncated":
                 report.unchecked.append(f"{name}: it was too large to keep")
             else:
-                code = hmac.new(base64.urlsafe_b64decode(f"{body[2]}="), digestmod="sha256")
+                code = hmac.new(base64.urlsafe_b64decode(f"{body[2] or ''}="), digestmod="sha256")
                 length = 0
                 for piece in self.pieces(name, size):
                     code.update(piece)
@@ -1077,6 +1068,11 @@ class Package:
 
     def check(self, report: "Report", keys: Sequence[str], tsa: Sequence[Path]) -> None:
         """All of it; the description of the format numbers the steps."""
+        try:
+            pinned = b"\n".join(path.read_bytes() for path in tsa)
+            list(map(parse_key, keys))
+        except (OSError, NotProven) as error:
+            raise Unusable(f"--key or --tsa: {error}") from None
         self.open()
         asked = self.question()
         members = ["log/checkpoint", *self.named(r"anchors/[0-9]+\.checkpoint")]
@@ -1094,8 +1090,7 @@ class Package:
         right = len(self.wanted) == len(bodies) == asked["bodies"]
         need(right, "question.json says another number of bodies")
         stated = matched("(?:.+\n)+", text_of(self.read("keys"), "keys"), "keys")[0].split("\n")[:-1]
-        for key in stated:
-            parse_key(key)
+        list(map(parse_key, stated))
         for name in self.named(r"verify\.py|report\.html|anchors/.*|log/tile/[0-7]/.*"):
             self.read(name)
         complete = asked["kind"] == "complete"
@@ -1105,7 +1100,7 @@ class Package:
         if not keys:
             report.unchecked.append("the key: it comes with the package; have it from elsewhere, give --key")
         self.check_position(asked, found.times, report)
-        self.check_times(b"\n".join(path.read_bytes() for path in tsa), notes, found, report)
+        self.check_times(pinned, notes, found, report)
         self.check_bodies(bodies, found.named, report)
 
 
@@ -1145,12 +1140,7 @@ def call(task: tuple[str, Any]) -> Any:
 
 
 def verify(
-    path: Path,
-    keys: Sequence[str] = (),
-    tsa: Sequence[Path] = (),
-    jobs: int | None = None,
-    *,
-    bar: bool = False,
+    path: Path, keys: Sequence[str] = (), tsa: Sequence[Path] = (), jobs: int | None = None, bar: bool = False
 ) -> Report:
     """Verify a package.
 
@@ -1162,24 +1152,22 @@ def verify(
         bar: Whether to draw on stderr how far it is.
     """
     global package
-    report, collects = Report(), gc.isenabled()
+    report, collected = Report(), gc.isenabled()
     jobs = (jobs or os.cpu_count() or 1) if "fork" in multiprocessing.get_all_start_methods() else 1
+    package = Package(path, Path(), bar, jobs)
     try:
         with tempfile.TemporaryDirectory(prefix="verify-") as folder:
-            package = Package(path, Path(folder), bar, jobs)
-            try:
-                package.check(report, keys, tsa)
-            finally:
-                if package.opened:
-                    package.opened[1].close()
+            package.spill = Path(folder)
+            package.check(report, keys, tsa)
     except (Unusable, ImportError) as error:
         report.code, report.failure = 2, f"{error}"
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proven, and nobody wants a traceback
         known = isinstance(error, NotProven)
         report.code, report.failure = 1, f"{error}" if known else f"an error: {type(error).__name__}: {error}"
     finally:
-        if collects:
-            gc.enable()
+        (gc.enable if collected else gc.disable)()
+        if package.opened:
+            package.opened[1].close()
     return report
 
 
