@@ -166,14 +166,14 @@ BEGIN
     SELECT count(*) AS rows, max(e.position) AS position,
            min(e.recorded_at) AS earliest, max(e.recorded_at) AS latest,
            min(e.recorded_by) AS least_by, max(e.recorded_by) AS greatest_by,
-           bool_or(e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'RetentionChanged', 'LedgerRecovered')) AS officers
+           bool_or(e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'KeyRotated', 'LedgerRecovered', 'RetentionChanged')) AS reserved
       INTO new
       FROM events e
      WHERE e.position > last.position;
     IF new.rows = 0 THEN
         RETURN NULL;
     END IF;
-    IF new.officers THEN
+    IF new.reserved THEN
         recovery := EXISTS (SELECT FROM events e WHERE e.position > last.position AND e.type = 'LedgerRecovered');
     END IF;
     IF last.refuses AND NOT recovery THEN
@@ -193,7 +193,18 @@ BEGIN
             DETAIL  = format('%s was offered.', CASE WHEN new.least_by <> session_user THEN new.least_by ELSE new.greatest_by END),
             HINT    = 'Record as yourself; what a script says of itself belongs in actor.';
     END IF;
-    IF new.officers AND NOT pg_has_role(session_user, TG_TABLE_SCHEMA || '_officer', 'MEMBER') THEN
+    IF new.reserved AND EXISTS (SELECT FROM events e WHERE e.position > last.position AND e.type = 'KeyRotated')
+       AND NOT pg_has_role(session_user, TG_TABLE_SCHEMA || '_sealer', 'MEMBER') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'AL016',
+            MESSAGE = 'only a sealer may announce a key',
+            DETAIL  = format('%s is no member of %s_sealer.', session_user, TG_TABLE_SCHEMA),
+            HINT    = format('Connect as %s_sealer, or as a member of it, who has the key.', TG_TABLE_SCHEMA);
+    END IF;
+    IF new.reserved AND NOT pg_has_role(session_user, TG_TABLE_SCHEMA || '_officer', 'MEMBER')
+       AND EXISTS (SELECT FROM events e
+                    WHERE e.position > last.position
+                      AND e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'LedgerRecovered', 'RetentionChanged')) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'AL005',
             MESSAGE = 'only an officer may erase bodies, add and release holds, set the retention, and recover the ledger',
@@ -219,7 +230,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION guard_append() IS
-    'Trigger: refuse positions, roles and times that do not follow from the head, and what only officers may; then move the head and notify.';
+    'Trigger: refuse positions, roles and times that do not follow from the head, and what only officers or sealers may; then move the head and notify.';
 CREATE TRIGGER events_guard AFTER INSERT ON events
     FOR EACH STATEMENT EXECUTE FUNCTION guard_append();
 ALTER TABLE events ENABLE ALWAYS TRIGGER events_guard;

@@ -63,7 +63,7 @@ COMMENT ON TABLE  checkpoints           IS 'Signed statements of the ledger: at 
 COMMENT ON COLUMN checkpoints.size      IS 'How many events it seals: all up to this position.';
 COMMENT ON COLUMN checkpoints.root      IS 'The root hash of their tree (RFC 6962).';
 COMMENT ON COLUMN checkpoints.note      IS 'The statement as it was signed, byte for byte (C2SP tlog-checkpoint).';
-COMMENT ON COLUMN checkpoints.key_id    IS 'Id of the key that signed it, as in the note.';
+COMMENT ON COLUMN checkpoints.key_id    IS 'Id of the key that signed it; where several did, of the newest, which goes on.';
 COMMENT ON COLUMN checkpoints.sealed_at IS 'When it was made, by the database clock.';
 
 -- name: guard_tiles
@@ -223,6 +223,18 @@ $$;
 COMMENT ON FUNCTION add_checkpoint(bigint, bytea, bytea, text) IS
     'Store a signed checkpoint that is larger than the last one and has its tiles; then notify.';
 
+-- name: announce_key
+-- The one event that a sealer appends, and nobody else may: a script that could would name a key of its own.
+CREATE FUNCTION announce_key(stream_id uuid, version bigint, state bytea) RETURNS bigint
+LANGUAGE sql
+SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT append(ARRAY[stream_id], ARRAY[version], ARRAY['KeyRotated'], ARRAY[state]);
+$$;
+COMMENT ON FUNCTION announce_key(uuid, bigint, bytea) IS
+    'Append a KeyRotated event: from its checkpoint on, another key signs; returns its position.';
+
 -- name: grants
 -- The sealer seals and reads. It does not append, and no writer seals.
 DO $$
@@ -230,6 +242,6 @@ DECLARE
     ledger text := current_schema();
 BEGIN
     EXECUTE format('GRANT SELECT ON leaves, leaf_hashes, tiles, checkpoints TO %I', ledger || '_reader');
-    EXECUTE format('GRANT EXECUTE ON FUNCTION seal_lock_key(), begin_seal(), add_tiles(smallint[], bigint[], bytea[]), add_checkpoint(bigint, bytea, bytea, text) TO %I', ledger || '_sealer');
+    EXECUTE format('GRANT EXECUTE ON FUNCTION seal_lock_key(), begin_seal(), add_tiles(smallint[], bigint[], bytea[]), add_checkpoint(bigint, bytea, bytea, text), announce_key(uuid, bigint, bytea) TO %I', ledger || '_sealer');
 END
 $$;

@@ -18,6 +18,8 @@ from audit_ledger.events import (
     AnomalyFound,
     Event,
     HeartbeatRecorded,
+    KeyRotated,
+    LedgerVerified,
     RunAbandoned,
     RunCompleted,
     RunMissed,
@@ -26,6 +28,18 @@ from audit_ledger.events import (
     TaskDefined,
     TaskRemoved,
     WatchAdvanced,
+)
+
+NOW = datetime.now(UTC)
+VERIFIED = LedgerVerified(
+    bodies=3, checkpoints=0, duration_ms=5, erased=0, occurred_at=NOW, position=9, wrong=0
+)
+ROTATED = KeyRotated(
+    by="Ann",
+    next="x+00000001+" + "B" * 44,
+    occurred_at=NOW,
+    previous="x+00000000+" + "A" * 44,
+    reason="yearly",
 )
 
 
@@ -58,6 +72,8 @@ def tell_everything(ledger: Ledger, officer: Ledger, admin: psycopg.Connection[A
     ledger.record_execution("E1", decision="D1")
     ledger.correct(1, {"source": "other"}, reason="misnamed", by="Ann")
     ledger._recorder.append(uuid4(), 0, watching(run.id))
+    ledger._recorder.append(uuid4(), 0, [VERIFIED])
+    admin.execute("SELECT announce_key(gen_random_uuid(), 1, %s)", [ROTATED.state])
     ledger.update_read_models()
 
 

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from uuid import UUID
 
 from audit_ledger.anchoring import Anchoring
 from audit_ledger.errors import LedgerError, ReadModelsBehind, UnknownRun, Unreachable
+from audit_ledger.evidence.keyring import verifiers
+from audit_ledger.evidence.keys import Verifier
+from audit_ledger.evidence.whole import Whole, verify_whole
 from audit_ledger.governance import Governance
 from audit_ledger.proofs import Proofs
 from audit_ledger.reaching import prepare as prepare
@@ -37,7 +40,6 @@ from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
 from audit_ledger.statements import Statements
 from audit_ledger.store import migrations, projections
-from audit_ledger.store.comparison import Verified, verify_live
 from audit_ledger.store.copies import Tell, silent
 from audit_ledger.store.database import Reader, public_url, translated
 from audit_ledger.store.recorder import RecordedEvent
@@ -314,17 +316,34 @@ class Ledger(Reading, Statements, Governance, Proofs, Anchoring):
         self._check_process()
         return Replay(self.database, header(self.database, asked(when)), tell)
 
-    def verify_live(self, points: int = 3, *, tell: Tell = silent) -> Verified:
-        """Replay, and compare row by row with the live tables, and with the views as of so many positions.
+    def verify_live(
+        self, points: int = 3, *, keys: Iterable[str] | None = None, tell: Tell = silent
+    ) -> Whole:
+        """Verify all that is stored: every event against tiles and checkpoints, bodies, then the read models.
+
+        Each event is hashed again; the live tables, and the views as of so many positions, are compared row
+        by row with a replay.
+
+        Args:
+            points: As of so many positions the views are compared.
+            keys: The ledger's verifier keys, by which checkpoints are checked; by default the setting
+                `verifier_key`, and those of the sealing keys that are here. Keys that follow them, or that
+                they follow, are found.
+            tell: Is told now and then how far it is, and how far it goes, as positions.
 
         Raises:
+            EvidenceInvalid: a key is none.
             InvalidValue: `points` is no number of points.
             ReadModelsBehind: the read models do not all stand at the same position.
             SchemaMismatch: a table has other columns than its file makes.
             WrongRole: the role may not make temporary tables.
         """
         self._check_process()
-        return verify_live(self.database, points, tell)
+        if keys is None:
+            known = verifiers(self.settings, str(self.ledger_id))
+        else:
+            known = [Verifier.parse(key) for key in keys]
+        return verify_whole(self.database, points, keys=known, tell=tell)
 
     def status(self) -> states.Status:
         """Place, beginning and head of the ledger; progress and lag of each read model."""

@@ -85,6 +85,14 @@ class Settings(BaseModel):
         description="path of the file with the signer key that seals, or that key; default: in HOME/keys",
     )
 
+    verifier_key: str | None = Field(
+        None,
+        description="verifier key of the ledger, by which checkpoints are checked where no sealing key is",
+    )
+    report_folder: Path | None = Field(
+        None, description="folder for the reports of what a watcher verifies; default: none are written"
+    )
+
     @field_validator("name")
     @classmethod
     def _not_taken(cls, name: str) -> str:
@@ -123,11 +131,11 @@ class Settings(BaseModel):
             raise ValueError("a key has 16 bytes or more")
         return key
 
-    @field_validator("home")
+    @field_validator("home", "report_folder")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
+    def _absolute(cls, folder: Path | None) -> Path | None:
         """Cron and TOML do not expand `~`, and a script may change its working directory."""
-        return home.expanduser().absolute()
+        return folder and folder.expanduser().absolute()
 
 
 def _from_environment() -> dict[str, Any]:

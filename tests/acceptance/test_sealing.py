@@ -132,3 +132,49 @@ def test_follow_seals_when_a_run_ends(ledger: Ledger, admin: psycopg.Connection[
         assert [notice.payload for notice in admin.notifies(timeout=10, stop_after=2)][-1] == "6"
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == cli.FINE
+
+
+def test_a_key_is_rotated_and_shows_the_next_one(ledger: Ledger, home: Path) -> None:
+    _, old, _ = ask("key", "new")
+    record(ledger)
+    code, _, complaint = ask("key", "rotate", "--reason", "x")
+    assert (code, "no checkpoint has been signed yet" in complaint) == (cli.FAILED, True)
+    ask("seal")
+    code, shown, told = ask("key", "rotate", "--reason", "yearly", "--by", "Ann")
+    assert code == cli.FINE
+    new, sealed = shown.splitlines()
+    assert sealed.startswith("sealed up to position 4: ")
+    assert "is followed by" in told
+    lines = [line.split() for line in ask("key", "list")[1].splitlines()[1:]]
+    assert [(line[0], line[1], line[2]) for line in lines] == [
+        (new, "1", "seals"),
+        (old.strip(), "1", "set"),
+    ]
+    file = home / "rotated.tlog-proof"
+    ask("prove", "event", "4", "-o", str(file))
+    code, shown, _ = ask("verify", "--proof", str(file), "--key", old)
+    assert (code, new in shown) == (cli.FINE, True)
+    record(ledger)
+    ask("seal")
+    ask("prove", "event", "1", "-o", str(file))
+    code, _, complaint = ask("verify", "--proof", str(file), "--key", old)
+    assert (code, "get the newer verifier key" in complaint) == (cli.WRONG, True)
+    assert ask("verify", "--proof", str(file), "--key", new)[0] == cli.FINE
+    code, _, complaint = ask("key", "new")
+    assert (code, "audit-ledger key rotate" in complaint) == (cli.FAILED, True)
+
+
+def test_a_key_is_printed_for_a_store_of_secrets(ledger: Ledger, home: Path) -> None:
+    code, secret, told = ask("key", "new", "--print")
+    assert code == cli.FINE
+    assert secret.startswith(f"PRIVATE+KEY+{ledger.ledger_id}+")
+    assert f"{ledger.ledger_id}+" in told
+    assert not (home / "keys").exists()
+
+
+def test_the_older_key_is_deleted_where_that_is_asked_for(ledger: Ledger, home: Path) -> None:
+    ask("key", "new")
+    record(ledger)
+    ask("seal")
+    assert ask("key", "rotate", "--reason", "leaked", "--remove-old")[0] == cli.FINE
+    assert len(list((home / "keys").iterdir())) == 1

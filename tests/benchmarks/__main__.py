@@ -4,10 +4,23 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from rich.console import Console
 
-from tests.benchmarks import append, as_of, capture, execute, fold, memory, runs, storage, table, watching
+from tests.benchmarks import (
+    append,
+    as_of,
+    capture,
+    execute,
+    fold,
+    memory,
+    runs,
+    sealing,
+    storage,
+    table,
+    watching,
+)
 from tests.benchmarks.ground import Ground, ground
 from tests.benchmarks.harness import QUICK, Row, Sizes
 
@@ -17,6 +30,7 @@ TOPICS: dict[str, Callable[[Ground, Sizes], Iterator[Row]]] = {
     "fold": fold.measure,
     "as_of": as_of.measure,
     "watching": watching.measure,
+    "sealing": sealing.measure,
     "memory": memory.measure,
     "capture": capture.measure,
     "storage": storage.measure,
@@ -32,12 +46,16 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
     parser.add_argument("--markdown", action="store_true", help="write the table to the docs as well")
+    parser.add_argument("--sealed", type=int, metavar="N", help="events of the ledger that is sealed")
     given = parser.parse_args()
     unknown = set(given.topics) - TOPICS.keys()
     if unknown:
         parser.error(f"no such topic: {', '.join(sorted(unknown))}")
-    if given.markdown and (given.quick or given.topics):
-        parser.error("--markdown takes the whole benchmark: no --quick, no topics")
+    if given.markdown and (given.quick or given.topics or given.sealed):
+        parser.error("--markdown takes the whole benchmark: no --quick, no --sealed, no topics")
+    sizes = QUICK if given.quick else Sizes()
+    if given.sealed:
+        sizes = replace(sizes, sealed=given.sealed)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped
     rows: list[Row] = []
     console = Console()
@@ -45,7 +63,7 @@ def main() -> None:
         machine = table.describe(place)
         for topic in given.topics or TOPICS:
             console.print(f"{topic} …", style="dim")
-            rows += TOPICS[topic](place, QUICK if given.quick else Sizes())
+            rows += TOPICS[topic](place, sizes)
     table.show(console, rows, machine)
     if given.markdown:
         table.write(rows, machine)

@@ -35,6 +35,12 @@ class Sizes:
         checks: How often a thousand tasks are looked at.
         idle_seconds: For how long a watcher is left alone.
         alerts: Runs that fail while it watches.
+        sealed_batch: New events of a large checkpoint.
+        seals: Timed large checkpoints.
+        sealed: Events of the ledger that small checkpoints and proofs are made of, at least.
+        small_seals: Timed small checkpoints.
+        proofs: Timed proofs.
+        verifications: How often all of it is verified.
     """
 
     batch: int = 10_000
@@ -54,6 +60,12 @@ class Sizes:
     checks: int = 5
     idle_seconds: float = 30
     alerts: int = 5
+    sealed_batch: int = 100_000
+    seals: int = 7
+    sealed: int = 100_000
+    small_seals: int = 51
+    proofs: int = 101
+    verifications: int = 3
 
 
 QUICK = Sizes(
@@ -74,6 +86,12 @@ QUICK = Sizes(
     checks=1,
     idle_seconds=1,
     alerts=1,
+    sealed_batch=500,
+    seals=1,
+    sealed=2_000,
+    small_seals=2,
+    proofs=2,
+    verifications=1,
 )
 """Just enough to see that everything works; the figures mean nothing."""
 

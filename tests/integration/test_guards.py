@@ -452,6 +452,7 @@ class TestRights:
             "add_anchor",
             "refuse_appends",
             "say_refusal",
+            "announce_key",
         }
         for name, config in acting.items():
             paths = [setting for setting in config if setting.startswith("search_path=")]
@@ -486,7 +487,7 @@ class TestRights:
         }
         extra = may["ledger_sealer"] - may["ledger_reader"]
         assert extra == {
-            *("seal_lock_key", "begin_seal", "add_tiles", "add_checkpoint"),
+            *("seal_lock_key", "begin_seal", "add_tiles", "add_checkpoint", "announce_key"),
             *("add_anchor", "refuse_appends", "say_refusal"),
         }
         assert may["ledger_reader"] <= may["ledger_sealer"]

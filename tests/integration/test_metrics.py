@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ from audit_ledger.events import (
     RunAbandoned,
     WatchAdvanced,
 )
+from audit_ledger.evidence import keyring
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.store.server import EmbeddedServer
 from audit_ledger.watching import tally
@@ -149,6 +151,26 @@ def test_what_is_served_is_what_was_recorded(
     assert seen("watcher_at_work") == 0
     assert set(seen.of("read_model_lag_events").values()) == {0}
     assert seen("info", ledger_id=str(ledger.ledger_id), version=audit_ledger.__version__) == 1
+
+
+def test_what_is_not_sealed_is_seen_by_events_and_seconds(
+    ledger: Ledger, recorder: LedgerRecorder, server: EmbeddedServer, database: str, scrape: Scrape
+) -> None:
+    seen = scrape()
+    assert [seen(name) for name in ("sealed_events", "unsealed_events", "unsealed_seconds")] == [0, 0, 0]
+    end(recorder, start(recorder, "daily", NOON), NOON)
+    time.sleep(0.01)
+    seen = scrape()
+    assert (seen("sealed_events"), seen("unsealed_events")) == (0, 2)
+    assert 0.01 <= seen("unsealed_seconds") < 30
+    with audit_ledger.connect(server.url("ledger_sealer", database)) as sealer:
+        keyring.make(sealer.settings, str(ledger.ledger_id))
+        sealer.seal()
+    seen = scrape()
+    assert [seen(name) for name in ("sealed_events", "unsealed_events", "unsealed_seconds")] == [2, 0, 0]
+    start(recorder, "daily", NOON)
+    seen = scrape()
+    assert (seen("sealed_events"), seen("unsealed_events")) == (2, 1)
 
 
 def test_durations_fall_into_the_bucket_that_holds_their_bound(

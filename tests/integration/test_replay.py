@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 import audit_ledger
 from audit_ledger import Ledger
 from audit_ledger.errors import BeforeBeginning, InvalidValue, LedgerError, WrongRole
+from audit_ledger.evidence.whole import LogVerified
 from audit_ledger.store.comparison import Verified
 from tests.everything import tell_everything
 
@@ -107,8 +108,9 @@ def test_progress_is_told(told: Ledger) -> None:
 
 
 def test_verify_live_finds_nothing_where_all_is_well(told: Ledger) -> None:
-    found = told.verify_live(points=7)
-    assert found.same, [str(difference) for difference in found.differences]
+    whole = told.verify_live(points=7)
+    found = whole.read_models
+    assert whole.same, [str(difference) for difference in (*found.differences, *whole.log.faults)]
     assert found.position == told.status().position
     assert len(found.points) == 7
     assert found.points[-1] == found.position
@@ -116,7 +118,9 @@ def test_verify_live_finds_nothing_where_all_is_well(told: Ledger) -> None:
 
 
 def test_verify_live_of_an_empty_ledger_finds_nothing(ledger: Ledger) -> None:
-    assert ledger.verify_live() == Verified(0, [], ledger.verify_live().tables, 0, {}, [])
+    found = ledger.verify_live()
+    assert found.read_models == Verified(0, [], found.read_models.tables, 0, {}, [])
+    assert found.log == LogVerified(0, 0, None, 0, 0, 0, 0, 0, 0, {}, [])
 
 
 PLANTED: dict[str, tuple[str, Callable[[Verified], bool]]] = {
@@ -164,7 +168,7 @@ PLANTED: dict[str, tuple[str, Callable[[Verified], bool]]] = {
 def test_verify_live_names_what_was_planted(told: Ledger, admin: Admin, planted: str) -> None:
     statement, names_it = PLANTED[planted]
     admin.execute(statement.encode())
-    found = told.verify_live(points=told.status().position)
+    found = told.verify_live(points=told.status().position).read_models
     assert not found.same
     assert names_it(found), [str(difference) for difference in found.differences]
 
@@ -173,6 +177,6 @@ def test_verify_live_names_twenty_and_says_how_many_there_are(ledger: Ledger, ad
     with ledger.run("t", "s") as run:
         run.ingest_many("X", {number: {} for number in range(50)})
     admin.execute("UPDATE record_versions SET record_type = 'Z'")
-    found = ledger.verify_live(points=0)
+    found = ledger.verify_live(points=0).read_models
     assert found.differing == {"ledger_read.record_versions": 50}
     assert len(found.differences) == 20

@@ -620,17 +620,3 @@ def test_without_the_extra_the_error_says_what_to_install(
         keyring.make(load(home=home), str(uuid4()))
     assert missing.value.remedy == "pip install 'audit-ledger[evidence]'"
     assert not (home / "keys").exists()
-
-
-def test_another_key_goes_on_where_the_first_stopped(
-    sealer: Database, signer: Signer, admin: Admin, append: Callable[[int], None]
-) -> None:
-    append(2)
-    sealing.seal(sealer, signer)
-    append(2)
-    other = Signer(signer.name, bytes(32))
-    assert sealing.seal(sealer, other) is not None
-    file = proving.prove_event(sealer, 1).file
-    assert proving.verify_event(file, [other.verifier], origin=signer.name)[0].position == 1
-    with pytest.raises(EvidenceInvalid):
-        proving.verify_event(file, [signer.verifier], origin=signer.name)

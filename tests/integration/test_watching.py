@@ -1,5 +1,6 @@
 """The watcher: what it finds is on record once, and told at least once, whatever is killed or away."""
 
+import json
 import os
 import random
 import signal
@@ -21,8 +22,10 @@ import pytest
 import audit_ledger
 from audit_ledger import Ledger
 from audit_ledger.errors import ConfigurationError, DeliveryFailed
+from audit_ledger.evidence import keyring, sealing
 from audit_ledger.plan import Channel, Plan, load_plan
 from audit_ledger.settings import load
+from audit_ledger.store.database import Database
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.watching.outbox import Attempt
 from audit_ledger.watching.service import watch
@@ -406,7 +409,7 @@ def test_a_verification_that_finds_a_difference_is_an_incident_until_a_later_one
         verify_at(11)
         assert findings(admin) == [("verification_failed", None)]
         (said,) = admin.execute("SELECT detail FROM findings").fetchone() or [""]
-        assert "1 rows of ledger_read.data_ingestion_runs" in said
+        assert "ledger_read.data_ingestion_runs: 1 row not as the replay has them" in said
         verify_at(12)
         assert len(findings(admin)) == 2
         admin.execute("UPDATE data_ingestion_runs SET records_fetched = 10")
@@ -415,6 +418,66 @@ def test_a_verification_that_finds_a_difference_is_an_incident_until_a_later_one
             ("raised", "the ledger failed its verification"),
             ("resolved", "the ledger failed its verification"),
         ]
+    states = admin.execute(
+        "SELECT state FROM events WHERE type = 'LedgerVerified' ORDER BY position"
+    ).fetchall()
+    assert [json.loads(state)["wrong"] for (state,) in states] == [0, 2, 2, 0]  # now, and as of
+
+
+def test_an_event_that_was_changed_is_an_alert_an_event_and_a_report(
+    recorder: LedgerRecorder, clock: Clock, channels: Channels, admin: Admin, admin_url: str, home: Path
+) -> None:
+    reports = home / "reports"
+    settings = load(url=admin_url, home=home, report_folder=reports)
+    with (
+        Database(admin_url, "ledger", settings) as database,
+        watching(recorder, clock, channels, plan(home, "\n")) as watcher,
+    ):
+        verification = Verification(partial(verdict, database), "0 * * * *")
+        watcher.verification = verification
+
+        def verify_at(hour: int) -> None:
+            clock.set(NINE.replace(hour=hour))
+            step(watcher)
+            until(lambda: verification._under_way is None or verification._under_way.done())
+            step(watcher)
+
+        (origin,) = admin.execute("SELECT id::text FROM origin").fetchone() or [""]
+        signer, _ = keyring.make(settings, origin)
+        end(recorder, start(recorder, "other", NINE), NINE)
+        sealed = sealing.seal(database, signer)
+        assert sealed is not None
+        step(watcher)
+        verify_at(10)
+        admin.execute("ALTER TABLE events DISABLE TRIGGER events_immutable")
+        admin.execute("UPDATE events SET recorded_by = 'eve' WHERE position = 2")
+        verify_at(11)
+    assert channels.said() == [("raised", "the ledger failed its verification")]
+    (said,) = admin.execute("SELECT detail FROM findings").fetchone() or [""]
+    assert "❌ event: position 2: the event was changed" in said
+    states = [
+        json.loads(state)
+        for (state,) in admin.execute(
+            "SELECT state FROM events WHERE type = 'LedgerVerified' ORDER BY position"
+        )
+    ]
+    assert [(one["size"], one["root"], one["checkpoints"], one["wrong"]) for one in states] == [
+        (sealed.size, sealed.root.hex(), 1, wrong) for wrong in (0, 1)
+    ]
+    good, bad = (json.loads(file.read_text()) for file in sorted(reports.iterdir()))
+    assert (good["outcome"], good["log"]["faults"]) == ("nothing is wrong", [])
+    assert (bad["outcome"], bad["log"]["faults"][0]["position"]) == ("wrong", 2)
+
+
+def test_a_report_that_cannot_be_written_is_found(
+    recorder: LedgerRecorder, admin_url: str, home: Path
+) -> None:
+    (home / "taken").write_text("")
+    settings = load(url=admin_url, home=home, report_folder=home / "taken")
+    with Database(admin_url, "ledger", settings) as database:
+        came = verdict(database)
+    assert came.wrong is not None
+    assert "the report cannot be written" in came.wrong
 
 
 def test_read_models_that_lag_behind_are_an_incident_until_they_have_caught_up(

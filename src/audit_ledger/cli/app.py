@@ -18,6 +18,8 @@ from audit_ledger.cli import (
     calls,
     config,
     governance,
+    keys,
+    publishing,
     questions,
     records,
     replaying,
@@ -175,12 +177,14 @@ app.command(rich_help_panel="Officers")(anchoring.recover)
 app.command(rich_help_panel="Evidence")(sealing.seal)
 app.command(rich_help_panel="Evidence")(anchoring.anchor)
 app.command(rich_help_panel="Evidence")(anchoring.anchors)
+app.command(rich_help_panel="Evidence")(publishing.publish)
 prove = typer.Typer(no_args_is_help=True, help="Write files that show to outsiders what is in the ledger.")
 prove.command("event")(sealing.prove_event)
 app.add_typer(prove, name="prove", rich_help_panel="Evidence")
 key = typer.Typer(no_args_is_help=True, help="The key that seals the ledger.")
-key.command("new")(sealing.key_new)
-key.command("list")(sealing.key_list)
+key.command("new")(keys.key_new)
+key.command("list")(keys.key_list)
+key.command("rotate")(keys.key_rotate)
 app.add_typer(key, name="key", rich_help_panel="Evidence")
 
 app.command(rich_help_panel="Administration")(administration.init)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +18,6 @@ from audit_ledger.cli.output import (
     Form,
     Format,
     cell,
-    count,
     one_line,
     print_export,
     print_table,
@@ -78,12 +79,19 @@ def verify(
         Path | None, typer.Option(help="Check a file of `prove event`, without the ledger.", metavar="FILE")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="With --proof: the ledger's verifier key.", metavar="VKEY")
+        str | None, typer.Option(help="The ledger's verifier key; of --live: if not yours.", metavar="VKEY")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="With --live: write what was found to a file, as JSON.", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Replay the events, and compare with the read models and the views as of an instant; or check a proof.
+    """Verify all that is stored, or check a proof.
 
-    Ends with 1 when something differs, or when a proof proves nothing.
+    --live hashes every event again, and compares with the tiles of the Merkle tree and the signed
+    checkpoints; recomputes the commitments of bodies; replays the events, and compares with the read models
+    and the views as of an instant. Ends with 1 when something differs, and names the first position; or when
+    a proof proves nothing.
 
     Example: audit-ledger verify --live --points 10
 
@@ -96,19 +104,18 @@ def verify(
             raise typer.BadParameter("--key says who must have signed the proof: the ledger's verifier key")
         verify_proof(proof, key)
         return
-    with ctx.obj.connect() as ledger, progress() as tell:
-        found = ledger.verify_live(points, tell=tell)
-    for difference in found.differences:
-        typer.echo(one_line(f"❌ {difference}"))
-    for table, number in found.differing.items():
-        typer.echo(f"❌ {table}: {count(number, 'row')} not as the replay has them")
+    from audit_ledger.evidence import report as reports
+
+    began, clock = datetime.now(UTC), time.monotonic()
+    with ctx.obj.connect() as ledger, progress("verifying") as tell:
+        found = ledger.verify_live(points, keys=None if key is None else [key.strip()], tell=tell)
+        took = timedelta(seconds=time.monotonic() - clock)
+        if report is not None:
+            reports.write(report, reports.report(found, ledger.ledger_id, began, took))
+    for line in reports.lines(found):
+        typer.echo(one_line(line))
     if not found.same:
         raise typer.Exit(cli.WRONG)
-    typer.echo(
-        f"✅ {count(found.rows, 'row')} of {count(len(found.tables), 'table')} are as the replay has them,"
-        f" now at position {found.position:,}"
-        + (f" and as of {count(len(found.points), 'position')}" if found.points else "")
-    )
 
 
 CHANGES = (

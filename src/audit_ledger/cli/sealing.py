@@ -1,4 +1,4 @@
-"""The commands of evidence: key, seal, prove, and verify --proof."""
+"""The commands of evidence: seal, prove, and verify --proof."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from audit_ledger import cli
 from audit_ledger.cli import anchoring
-from audit_ledger.cli.output import Column, complain, count, print_pairs, print_table, warn
+from audit_ledger.cli.output import complain, count, print_pairs
 from audit_ledger.cli.place import Role
 from audit_ledger.errors import ConfigurationError, EvidenceInvalid, InvalidValue
 
@@ -21,55 +21,6 @@ if TYPE_CHECKING:
 
 AT_LEAST = 60.0
 """Seal at least every so many seconds, where there is something new."""
-
-KEYS = (Column("verifier key", "key"), Column("checkpoints", "checkpoints"), Column("in", "place"))
-
-
-def key_new(ctx: typer.Context) -> None:
-    """Make the key that seals the ledger, and print its verifier key, which is public.
-
-    The file of the secret key is made in the folder keys of AUDIT_LEDGER_HOME. Keep a copy where only you can
-    read it: a lost key cannot be made again.
-
-    Example: audit-ledger key new
-    """
-    from audit_ledger.evidence import keyring
-
-    with ctx.obj.connect(Role.reader) as ledger:
-        signer, file = keyring.make(ledger.settings, str(ledger.ledger_id))
-    typer.echo(signer.verifier.key)
-    warn(f"the secret key is in {file}: keep it from scripts, and a copy in a safe place")
-
-
-def key_list(ctx: typer.Context) -> None:
-    """Show the verifier keys of the sealing keys that you have, where each is, and how much it has sealed.
-
-    Example: audit-ledger key list
-    """
-    from audit_ledger.evidence import keyring
-
-    with ctx.obj.connect(Role.reader) as ledger:
-        signed = {
-            row["key_id"]: row["checkpoints"]
-            for row in ledger.database.query(
-                "SELECT key_id, count(*) AS checkpoints FROM checkpoints GROUP BY key_id"
-            )
-        }
-        origin = str(ledger.ledger_id)
-        rows = [
-            {
-                "key": signer.verifier.key,
-                "checkpoints": signed.get(signer.verifier.key_id.hex(), 0)
-                if signer.name == origin
-                else "another ledger's",
-                "place": place,
-            }
-            for signer, place in keyring.listed(ledger.settings)
-        ]
-    if rows:
-        print_table(rows, KEYS)
-    else:
-        warn("no key: audit-ledger key new")
 
 
 def seal(
@@ -95,7 +46,7 @@ def seal(
         with progress("sealing") as tell:
             sealed = ledger.seal(tell=tell)
         if sealed is not None:
-            _show(sealed)
+            show(sealed)
         anchoring.after_seal(ledger)
         if sealed is not None:
             return
@@ -123,14 +74,15 @@ class _Follower:
         if self._sealed_at is None or row["ended"] or now - self._sealed_at >= AT_LEAST:
             sealed = self._ledger.seal()
             if sealed is not None:
-                _show(sealed)
+                show(sealed)
                 sys.stdout.flush()
             self._sealed_at = now
             self._anchoring.step()
         self._looked = row["position"]
 
 
-def _show(sealed: Checkpoint) -> None:
+def show(sealed: Checkpoint) -> None:
+    """Say what was sealed."""
     typer.echo(f"sealed up to position {sealed.size}: root {sealed.root.hex()}")
 
 

@@ -130,7 +130,7 @@ def watch(
     ctx: typer.Context,
     verify_at: Annotated[
         str | None,
-        typer.Option(help="When to replay and compare, as verify --live: a cron expression, in UTC."),
+        typer.Option(help="When to verify everything, as verify --live: a cron expression, in UTC."),
     ] = None,
     metrics: Annotated[
         str | None,

@@ -53,6 +53,7 @@ from audit_ledger.events.runs import (
 )
 
 if TYPE_CHECKING:
+    from audit_ledger.events.evidence import KeyRotated, LedgerVerified
     from audit_ledger.events.officers import (
         BodyErased,
         HoldAdded,
@@ -107,8 +108,10 @@ __all__ = [
     "HeartbeatRecorded",
     "HoldAdded",
     "HoldReleased",
+    "KeyRotated",
     "Kind",
     "LedgerRecovered",
+    "LedgerVerified",
     "Name",
     "Notice",
     "Operation",
@@ -133,7 +136,7 @@ __all__ = [
     "vocabulary",
 ]
 
-MODULES = ("runs", "officers", "statements", "watching")
+MODULES = ("runs", "officers", "statements", "watching", "evidence")
 _PLACES = {
     "AlertAcknowledged": "watching",
     "AlertAttempted": "watching",
@@ -149,8 +152,10 @@ _PLACES = {
     "EventCorrected": "statements",
     "HoldAdded": "officers",
     "HoldReleased": "officers",
+    "KeyRotated": "evidence",
     "Kind": "watching",
     "LedgerRecovered": "officers",
+    "LedgerVerified": "evidence",
     "Notice": "watching",
     "RetentionChanged": "officers",
     "RunAbandoned": "watching",

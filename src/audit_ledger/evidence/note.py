@@ -85,11 +85,15 @@ def verify(
             verified.setdefault(verifier, signature)
     if not verified:
         keys = " or ".join(verifier.key for candidates in known.values() for verifier in candidates)
+        changed = {name for name, _ in known} & {signature.name for signature in note.signatures}
         raise EvidenceInvalid(
             "no known key has signed the note",
             expected=f"a signature of {keys or 'a known key'}",
             actual=", ".join(f"{s.name}+{s.key_id.hex()}" for s in note.signatures),
-            remedy="get the verifier key from somebody you trust, and give it",
+            remedy="if its key was changed since, get the newer verifier key: a note that names it, with the"
+            " signature of the one you have, shows it; if not, do not trust the note"
+            if changed
+            else "get the verifier key from somebody you trust, and give it",
         )
     return note, tuple(verified.items())
 

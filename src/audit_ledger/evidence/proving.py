@@ -24,6 +24,14 @@ LAST = """
 """
 """The last checkpoint, and where the ledger is: the columns of Stored."""
 
+COVERING = """
+    SELECT o.id::text, h.position, c.size, c.root, c.note, c.key_id
+      FROM origin o
+     CROSS JOIN head h
+     CROSS JOIN (SELECT * FROM checkpoints WHERE size >= %s ORDER BY size LIMIT 1) c
+"""
+"""The first checkpoint that covers a position."""
+
 
 @dataclass(frozen=True)
 class EventProof:
@@ -43,7 +51,7 @@ class EventProof:
 
 
 def prove_event(database: Database, position: int) -> EventProof:
-    """Prove an event, at the last checkpoint.
+    """Prove an event, at the last checkpoint; that of another key at the first that covers it.
 
     Raises:
         UnknownPosition: there is no such event.
@@ -58,7 +66,10 @@ def prove_event(database: Database, position: int) -> EventProof:
     ):
         cursor.execute(LAST)
         last = Stored(*one(cursor))
-        cursor.execute("SELECT leaf FROM leaves WHERE position = %s", [position])
+        cursor.execute(
+            "SELECT l.leaf, e.type FROM leaves l JOIN events e USING (position) WHERE position = %s",
+            [position],
+        )
         found = cursor.fetchone()
         if found is None and not 0 < position <= max(last.position, last.size):
             raise UnknownPosition(
@@ -75,6 +86,9 @@ def prove_event(database: Database, position: int) -> EventProof:
             )
         if found is None:
             raise _changed(position, last.size, "an event", "it is gone")
+        if found[1] == "KeyRotated":  # at the checkpoint that has the signatures of both keys
+            cursor.execute(COVERING, [position])
+            last = Stored(*one(cursor))
         stated = last.stated()
         reader = tiles.hash_reader(last.size, lambda tile: read_tile(cursor, tile))
         hashes = merkle.inclusion_proof(position - 1, last.size, reader)

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import tuple_row
 
-from audit_ledger.errors import ConfigurationError, EvidenceInvalid
+from audit_ledger.errors import ConfigurationError, EvidenceInvalid, InvalidValue
+from audit_ledger.events import KeyRotated, decode
 from audit_ledger.evidence import checkpoint, merkle, note
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer, Verifier
@@ -103,43 +104,48 @@ class Stored(NamedTuple):
         return stated
 
 
-def seal(database: Database, signer: Signer, *, tell: Tell = silent) -> Checkpoint | None:
+def seal(database: Database, *signers: Signer, tell: Tell = silent) -> Checkpoint | None:
     """Seal all events that are there; returns the new checkpoint, or None where nothing is new.
+
+    The key of the last checkpoint goes on, until a KeyRotated event names another: the first checkpoint that
+    covers the event is signed by both.
 
     Safe to repeat, to be killed, and to be called by several at once.
 
     Args:
         database: The ledger, connected to as its sealer.
-        signer: The key; its name is the ledger's id.
+        signers: The keys that are at hand; their name is the ledger's id.
         tell: Is told now and then how far it is, and how far it goes, as positions.
 
     Raises:
         EvidenceInvalid: what is stored does not agree with the last checkpoint: somebody changed it.
-        ConfigurationError: the key is that of another ledger.
+        ConfigurationError: the key is that of another ledger, or not the one that goes on.
         WrongRole: the role may not seal.
         LedgerBusy: another sealer was at work for longer than `lock_timeout`.
     """
     with translated(database):
         for attempt in database.attempts():
             with attempt, database.get_connection() as conn, conn.transaction():
-                return _seal(conn.cursor(binary=True, row_factory=tuple_row), signer, tell)
+                return _seal(conn.cursor(binary=True, row_factory=tuple_row), signers, tell)
     raise AssertionError  # an attempt returns or raises
 
 
-def _seal(cursor: Cursor, signer: Signer, tell: Tell) -> Checkpoint | None:
+def _seal(cursor: Cursor, held: Sequence[Signer], tell: Tell) -> Checkpoint | None:
     cursor.execute("SELECT * FROM begin_seal()")
     last = Stored(*one(cursor))
-    if signer.name != last.origin:
-        raise ConfigurationError(
-            "the sealing key is that of another ledger",
-            expected=f"a key named {last.origin}",
-            actual=signer.name,
-            remedy="set AUDIT_LEDGER_SEALING_KEY to the key of this ledger (audit-ledger key list)",
-        )
-    edge = _edge(cursor, last, signer)
+    for signer in held:
+        if signer.name != last.origin:
+            raise ConfigurationError(
+                "the sealing key is that of another ledger",
+                expected=f"a key named {last.origin}",
+                actual=signer.name,
+                remedy="set AUDIT_LEDGER_SEALING_KEY to the key of this ledger (audit-ledger key list)",
+            )
+    edge = _edge(cursor, last, held)
     if last.position == last.size:
         return None
     cursor.execute(PLANNED)
+    signers = _signers(cursor, last, held)
     for start in range(last.size, last.position, CHUNK):
         end = min(start + CHUNK, last.position)
         _add(cursor, edge.append(_hashes(cursor, start, end)))
@@ -148,16 +154,78 @@ def _seal(cursor: Cursor, signer: Signer, tell: Tell) -> Checkpoint | None:
     new = Checkpoint(last.origin, edge.size, edge.root())
     cursor.execute(
         "SELECT add_checkpoint(%s, %s, %s, %s)",
-        [new.size, new.root, new.sign(signer), signer.verifier.key_id.hex()],
+        [new.size, new.root, new.sign(*signers), signers[-1].verifier.key_id.hex()],
     )
     return new
 
 
-def _edge(cursor: Cursor, last: Stored, signer: Signer) -> Edge:
+def _signers(cursor: Cursor, last: Stored, held: Sequence[Signer]) -> list[Signer]:
+    """The keys that sign the next checkpoint: that of the last one, and those that events behind it name."""
+    signers = [held[0]] if last.key_id is None else [key for key in held if _id(key) == last.key_id][:1]
+    if not signers:
+        raise ConfigurationError(
+            "this key does not go on where the last checkpoint stopped",
+            expected=f"the key with the id {last.key_id}, which signed the checkpoint of size {last.size}",
+            actual=", ".join(map(_id, held)),
+            remedy="seal with that key; to change it, audit-ledger key rotate; where it is lost,"
+            " audit-ledger recover",
+        )
+    cursor.execute(
+        "SELECT position, state FROM events"
+        " WHERE position > greatest(%s, (SELECT max(after_position) FROM origins)) AND position <= %s"
+        "   AND type = 'KeyRotated' ORDER BY position",
+        [last.size, last.position],
+    )
+    for position, state in cursor.fetchall():
+        previous, following = rotated(position, bytes(state))
+        if previous != signers[-1].verifier:
+            raise EvidenceInvalid(
+                f"the event at position {position} changes another key than the one that seals",
+                expected=f"previous: {signers[-1].verifier.key}",
+                actual=previous.key,
+                remedy="find out who appended it; sign nothing before",
+            )
+        found = [key for key in held if key.verifier == following]
+        if not found:
+            raise ConfigurationError(
+                f"the event at position {position} names a key that is not here",
+                expected=f"the signer key of {following.key}",
+                actual=", ".join(key.verifier.key for key in held),
+                remedy="seal where audit-ledger key rotate was run; if nobody did, find out who appended it,"
+                " and sign nothing before",
+            )
+        signers.append(found[0])
+    return signers
+
+
+def rotated(position: int, state: bytes) -> tuple[Verifier, Verifier]:
+    """The previous and the next key of a KeyRotated event.
+
+    Raises:
+        EvidenceInvalid: it names none.
+    """
+    try:
+        event = decode("KeyRotated", state)
+    except InvalidValue as error:
+        raise EvidenceInvalid(
+            f"the event at position {position} does not say which keys it changes",
+            expected="a KeyRotated event, as audit-ledger key rotate appends it",
+            actual=error.actual,
+            remedy="find out who appended it",
+        ) from error
+    assert isinstance(event, KeyRotated)
+    return Verifier.parse(event.previous), Verifier.parse(event.next)
+
+
+def _id(signer: Signer) -> str:
+    return signer.verifier.key_id.hex()
+
+
+def _edge(cursor: Cursor, last: Stored, held: Sequence[Signer]) -> Edge:
     """The edge of what is sealed, once it agrees with the last checkpoint."""
     if last.note is None:
         return Edge()
-    stated = last.stated(signer.verifier)
+    stated = last.stated(*(signer.verifier for signer in held))
     if last.position < last.size:
         raise EvidenceInvalid(
             f"the ledger is shorter than its checkpoint of size {last.size}",

@@ -375,6 +375,7 @@ REFUSALS: dict[str, tuple[type[LedgerError], str | None]] = {
     "AL009": (Erased, "a body whose bytes are there"),
     "AL011": (BeforeBeginning, None),
     "AL012": (ReadModelsBehind, None),
+    "AL016": (WrongRole, "a member of {name}_sealer"),
     "AL013": (EvidenceInvalid, "hashes and sizes that go on from those that are stored"),
     "AL020": (WritesRefused, "the history that the ledger had when that checkpoint went out"),
 }
@@ -383,7 +384,7 @@ REFUSALS: dict[str, tuple[type[LedgerError], str | None]] = {
 ERASING = re.compile("scan_for_bodies|begin_erasure|erase_body")
 """The functions that only officers may call."""
 
-SEALING = re.compile("seal_lock_key|begin_seal|add_tiles|add_checkpoint|add_anchor")
+SEALING = re.compile("seal_lock_key|begin_seal|add_tiles|add_checkpoint|announce_key|add_anchor")
 """The functions that only sealers may call."""
 
 WAITED_FOR = {"update_read_models": "progress", "body_lock_key": "bodies", "begin_seal": "seal"}

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -140,17 +141,16 @@ class LedgerCollector(Collector):
         add("events_total", state["position"])
         if state["recorded_at"] is not None:
             add("head_timestamp_seconds", state["recorded_at"].timestamp())
-        add("events_unsealed", state["unsealed"])
-        add("events_unanchored", state["unanchored"])
-        if state["anchored_at"] is not None:
-            add("last_anchor_timestamp_seconds", state["anchored_at"].timestamp())
+        add("unanchored_events", state["unanchored"])
+        add("unanchored_seconds", _since(state["unanchored_since"], now))
         add("writes_refused", float(state["refuses"]))
         add("events_set_aside", state["set_aside"])
+        add("sealed_events", state["sealed"])
+        add("unsealed_events", max(0, state["position"] - state["sealed"]))
+        add("unsealed_seconds", _since(state["unsealed_since"], now))
         for model in tally.lag:
-            since = model["waiting_since"]
             add("read_model_lag_events", max(0, state["position"] - model["position"]), model["projection"])
-            waited = 0.0 if since is None else max(0.0, (now - since).total_seconds())
-            add("read_model_lag_seconds", waited, model["projection"])
+            add("read_model_lag_seconds", _since(model["waiting_since"], now), model["projection"])
         for name, task in tally.tasks.items():
             add("runs_started_total", task.started, name)
             for status in ("completed", "failed", "abandoned"):
@@ -178,6 +178,11 @@ class LedgerCollector(Collector):
         if looked is not None:
             add("watcher_last_look_timestamp_seconds", looked.timestamp())
         add("scrape_duration_seconds", time.perf_counter() - self._began)
+
+
+def _since(instant: datetime | None, now: datetime) -> float:
+    """Seconds since an instant; 0 where there is none."""
+    return 0.0 if instant is None else max(0.0, (now - instant).total_seconds())
 
 
 BOUNDS = [*map(floatToGoString, BUCKETS), "+Inf"]

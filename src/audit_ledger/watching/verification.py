@@ -1,13 +1,16 @@
-"""Verifying again and again: a replay beside the live read models, at the slots of a schedule."""
+"""Verifying all that is stored again and again, at the slots of a schedule: on record, and as a report."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from audit_ledger.errors import ConfigurationError, LedgerError
+from audit_ledger.events import LedgerVerified
+from audit_ledger.evidence import keyring, report
+from audit_ledger.evidence.whole import Whole, verify_whole
 from audit_ledger.plan.values import Unfit, schedule
-from audit_ledger.store.comparison import verify_live
 from audit_ledger.store.database import Database
 from audit_ledger.watching.schedule import next_slots
 
@@ -19,10 +22,12 @@ class Verdict:
     Attributes:
         position: How far the read models were; None where it could not be made.
         wrong: What is wrong, in words; None where nothing is.
+        event: What is put on record; None where it could not be made.
     """
 
     position: int | None
     wrong: str | None
+    event: LedgerVerified | None = None
 
 
 @dataclass
@@ -66,14 +71,39 @@ class Verification:
 
 
 def verdict(database: Database, points: int = 3) -> Verdict:
-    """Replay, and compare with the live read models and with the views as of so many positions."""
+    """Verify everything; a report is written where the setting `report_folder` says so.
+
+    Args:
+        database: The ledger.
+        points: As of so many positions the views are compared.
+    """
+    began, clock = datetime.now(UTC), time.monotonic()
     try:
-        found = verify_live(database, points)
+        (origin,) = database.query("SELECT id FROM origin")
+        found = verify_whole(database, points, keys=keyring.verifiers(database.settings, str(origin["id"])))
+        took = timedelta(seconds=time.monotonic() - clock)
+        if database.settings.report_folder is not None:
+            report.write(
+                database.settings.report_folder / report.name(began),
+                report.report(found, origin["id"], began, took),
+            )
     except LedgerError as error:
         return Verdict(None, f"it could not be verified: {error}")
-    if found.same:
-        return Verdict(found.position, None)
-    differing = ", ".join(f"{number:,} rows of {table}" for table, number in found.differing.items())
-    return Verdict(
-        found.position, f"{differing} are not as the replay has them, at position {found.position:,}"
+    position = found.read_models.position
+    wrong = None if found.same else "\n".join(line for line in report.lines(found) if line.startswith("❌"))
+    return Verdict(position, wrong, _event(found, began, took))
+
+
+def _event(found: Whole, began: datetime, took: timedelta) -> LedgerVerified:
+    log = found.log
+    return LedgerVerified.of(
+        bodies=log.bodies,
+        checkpoints=log.checkpoints,
+        duration_ms=round(took.total_seconds() * 1000),
+        erased=log.erased,
+        occurred_at=began,
+        position=log.position,
+        root=None if log.root is None else bytes(log.root).hex(),
+        size=log.sealed or None,
+        wrong=found.wrong,
     )

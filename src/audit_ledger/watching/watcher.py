@@ -262,13 +262,15 @@ class Watcher:
         came = self.verification and self.verification.step(now, self._threads)
         if not came:
             return
+        if came.event is not None:
+            self._append([came.event])
         if came.wrong is not None:
             found = Finding(
                 "verification_failed", f"verification_failed {now:%Y-%m-%dT%H:%M:%SZ}", came.wrong
             )
             self._append(self._incidents.begin(found, self.plan, now))
             return
-        log.info("✅ verified: the read models are as a replay has them, at position %d", came.position)
+        log.info("✅ verified: all is as it was recorded and sealed, at position %d", came.position)
         for incident in self._incidents:
             if incident.kind == "verification_failed":
                 self._append(

@@ -32,11 +32,18 @@ def log() -> Any:
 
 
 def verify(files: dict[str, bytes], vkey: str, name: str = "checkpoint") -> Checkpoint:
+    """Check that log from its files; returns its checkpoint."""
+    return verify_log(files, Verifier.parse(vkey), ORIGIN, name)
+
+
+def verify_log(files: dict[str, bytes], key: Verifier, origin: str, name: str = "checkpoint") -> Checkpoint:
     """Check a log from its files alone: signature, tiles, entries and root; returns its checkpoint."""
-    stated = checkpoint.verify(files[name], origin=ORIGIN, keys=[Verifier.parse(vkey)]).checkpoint
+    stated = checkpoint.verify(files[name], origin=origin, keys=[key]).checkpoint
     edge = Edge()
     for bundle in new_bundles(0, stated.size):
-        edge.append(bundle_hashes(files[bundle.path], bundle.width))
+        for tile, data in edge.append(bundle_hashes(files[bundle.path], bundle.width)):
+            if files[tile.path] != data:
+                raise EvidenceInvalid("a tile is another than its entries have")
     if edge.root() != stated.root:
         raise EvidenceInvalid("the entries have another root than the checkpoint")
     for tile, data in edge.partial():

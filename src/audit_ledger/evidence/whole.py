@@ -1,0 +1,191 @@
+"""Verifying all that is stored: events against tiles, tiles against checkpoints, bodies against commitments.
+
+Nothing that is stored is believed: each event is hashed again, from its bytes, and compared. Where two things
+differ, a third says which was changed, as far as that can be told: the level above, or what was signed.
+All of it is one snapshot of the database; memory does not grow with the ledger.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID, uuid5
+
+from psycopg.rows import tuple_row
+
+from audit_ledger.errors import EvidenceInvalid
+from audit_ledger.evidence.keys import Verifier
+from audit_ledger.evidence.rehash import Rehash
+from audit_ledger.evidence.sealing import Cursor, one, rotated
+from audit_ledger.evidence.stored_bodies import verify_bodies
+from audit_ledger.store.comparison import Verified, verify_live
+from audit_ledger.store.copies import Tell, silent
+from audit_ledger.store.database import Database, configure, connect, translated
+
+SHOWN = 20
+"""So many faults are told of each part."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is not as it was sealed, or recorded.
+
+    Attributes:
+        part: "event", "tile", "checkpoint", "head" or "body"; "event or tile" where it cannot be told which.
+        position: The first event that it is about; None for a body.
+        detail: What is wrong, in words.
+    """
+
+    part: str
+    position: int | None
+    detail: str
+
+    def __str__(self) -> str:
+        return self.detail if self.position is None else f"position {self.position:,}: {self.detail}"
+
+
+@dataclass
+class Faults:
+    """What is wrong: all of it counted, the first of each part told."""
+
+    told: list[Fault] = field(default_factory=list)
+    counted: Counter[str] = field(default_factory=Counter)
+
+    def add(self, part: str, position: int | None, detail: str, *, times: int = 1) -> None:
+        """Note a fault, of so many."""
+        if self.counted[part] < SHOWN:
+            self.told.append(Fault(part, position, detail))
+        self.counted[part] += times
+
+
+@dataclass(frozen=True)
+class LogVerified:
+    """What came of verifying the log, its tiles and checkpoints, and the bodies.
+
+    Attributes:
+        position: The last event.
+        sealed: Up to where a checkpoint covers the events; 0 where there is none.
+        root: The root that the last checkpoint states; None where there is none.
+        tiles: How many tiles there are.
+        checkpoints: How many checkpoints.
+        unchecked: How many of these have a signature that was not checked, for want of a key.
+        bodies: How many bodies were recomputed.
+        erased: Bodies that are provably erased: PROVEN, PAYLOAD ERASED.
+        truncated: Bodies that were too large to keep.
+        wrong: How many faults there are, by part.
+        faults: The first twenty of each part, in order of position.
+    """
+
+    position: int
+    sealed: int
+    root: bytes | None
+    tiles: int
+    checkpoints: int
+    unchecked: int
+    bodies: int
+    erased: int
+    truncated: int
+    wrong: dict[str, int]
+    faults: list[Fault]
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.wrong
+
+    @property
+    def first(self) -> Fault | None:
+        """The fault at the lowest position; None where there is none."""
+        return self.faults[0] if self.faults else None
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a verification of the whole ledger found.
+
+    Attributes:
+        log: Events, tiles, checkpoints and bodies.
+        read_models: The read models, and the views as of an instant.
+    """
+
+    log: LogVerified
+    read_models: Verified
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing is wrong, and nothing differs."""
+        return self.log.same and self.read_models.same
+
+    @property
+    def wrong(self) -> int:
+        """How much is wrong, or differs."""
+        return sum(self.log.wrong.values()) + sum(self.read_models.differing.values())
+
+
+def verify_whole(
+    database: Database, points: int = 3, *, keys: Iterable[Verifier] = (), tell: Tell = silent
+) -> Whole:
+    """Verify the log, tiles, checkpoints and bodies, then the read models by a replay.
+
+    Args:
+        database: The ledger; a reader's role is enough.
+        points: As of so many positions the views are compared.
+        keys: Verifier keys of the ledger; those that follow them, or that they follow, are found.
+        tell: Is told now and then how far it is, and how far it goes, as positions; once for the log, once
+            for the replay.
+
+    Raises:
+        InvalidValue, ReadModelsBehind, SchemaMismatch, WrongRole: as `store.comparison.verify_live`.
+        ConfigurationError: there are keys, but `cryptography` is not installed.
+    """
+    return Whole(verify_log(database, keys, tell), verify_live(database, points, tell))
+
+
+def verify_log(database: Database, keys: Iterable[Verifier] = (), tell: Tell = silent) -> LogVerified:
+    """Verify events, tiles, checkpoints and bodies, as `verify_whole` does."""
+    with translated(database), connect(database.url, database.settings) as conn:
+        configure(conn, database.name, database.settings)
+        with conn.transaction(), conn.cursor(binary=True, row_factory=tuple_row) as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            return _verify(cursor, keys, tell)
+
+
+def _verify(cursor: Cursor, keys: Iterable[Verifier], tell: Tell) -> LogVerified:
+    cursor.execute("SELECT id::text FROM origin")
+    (origin,) = one(cursor)
+    faults = Faults()
+    log = Rehash(cursor, origin, _related(cursor, origin, keys, faults), faults.add)
+    log.verify(tell)
+    bodies = verify_bodies(cursor, origin, faults.add)
+    cursor.execute("SELECT count(*) FROM tiles")
+    return LogVerified(
+        position=log.last,
+        sealed=log.sealed,
+        root=log.root,
+        tiles=one(cursor)[0],
+        checkpoints=log.checkpoints,
+        unchecked=log.unchecked,
+        bodies=bodies.present,
+        erased=bodies.erased,
+        truncated=bodies.truncated,
+        wrong=dict(faults.counted),
+        faults=sorted(faults.told, key=lambda fault: (fault.position is None, fault.position)),
+    )
+
+
+def _related(cursor: Cursor, origin: str, keys: Iterable[Verifier], faults: Faults) -> set[Verifier]:
+    """Keys, and those that they follow or that follow them, as KeyRotated events say."""
+    cursor.execute(
+        "SELECT position, state FROM events WHERE stream_id = %s AND type = 'KeyRotated' ORDER BY version",
+        [uuid5(UUID(origin), "keys")],
+    )
+    changes = []
+    for position, state in cursor.fetchall():
+        try:
+            changes.append(rotated(position, bytes(state)))
+        except EvidenceInvalid as error:
+            faults.add("event", position, error.what)
+    known = {key for key in keys if key.name == origin}
+    for change in (*changes, *reversed(changes)):
+        if known.intersection(change):
+            known.update(change)
+    return known
