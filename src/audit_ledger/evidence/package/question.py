@@ -60,7 +60,7 @@ class Question:
 
     @property
     def final(self) -> bool:
-        """Whether the package shows that the answer will stay the same: by the next event, unless of a position."""
+        """Whether it is shown that the answer will stay the same: by the next event, unless of a position."""
         return self.header.as_of is None or self.leaves > self.header.position
 
     def document(self, bodies: int) -> bytes:
