@@ -597,7 +597,8 @@ class Package:
                     self.decode(kind, leaf[len(head) :], (position, at, stream), found, spill)
             need(start == size + 1 and len(hashes) == width, f"{name} is not a bundle of {width} leaves")
             for cut in cuts.intersection(range(first + 1, position + 1)):
-                found.cuts[cut] = subtrees(roots) + subtrees(hashes[: cut - first])
+                part = subtrees(hashes[: cut - first])  # of a whole bundle, one hash like the others
+                found.cuts[cut] = subtrees(roots + part) if cut - first == 256 else subtrees(roots) + part
             roots += subtrees(hashes) if width == 256 else []
         found.times[position] = at
         found.cuts |= {end: subtrees(roots)} if len(roots) == 256 else {}
