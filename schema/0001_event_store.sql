@@ -204,7 +204,7 @@ BEGIN
     IF new.reserved AND NOT pg_has_role(session_user, TG_TABLE_SCHEMA || '_officer', 'MEMBER')
        AND EXISTS (SELECT FROM events e
                     WHERE e.position > last.position
-                      AND e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'RetentionChanged', 'LedgerRecovered')) THEN
+                      AND e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'LedgerRecovered', 'RetentionChanged')) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'AL005',
             MESSAGE = 'only an officer may erase bodies, add and release holds, set the retention, and recover the ledger',

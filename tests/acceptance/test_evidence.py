@@ -45,9 +45,10 @@ def test_evidence_is_written_and_says_whom_it_discloses(ledger: Ledger, run_id: 
     assert unpacked(file).question["asked"] == "4"
     code, shown, complaint = ask("evidence", "--as-of", "4", "-o", str(file))
     assert (code, shown, "there already" in complaint) == (cli.FAILED, "", True)
-    code, _, told = ask("evidence", "--as-of", "6", "-o", str(file), "--force")
-    assert code == cli.FINE
+    code, shown, told = ask("evidence", "--as-of", "9999-01-01Z", "-o", str(file), "--force")
+    assert (code, shown.endswith("not final\n")) == (cli.FINE, True)
     assert "cannot show that the answer is final" in told
+    assert "final" not in ask("evidence", "--as-of", "6", "-o", str(file), "--force")[2]
     assert unpacked(file).question["leaves"] == 6
 
 

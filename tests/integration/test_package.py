@@ -28,7 +28,7 @@ from audit_ledger.errors import (
     UnknownRun,
 )
 from audit_ledger.events import ApiCallMade
-from audit_ledger.evidence import checkpoint, merkle, tiles
+from audit_ledger.evidence import checkpoint, keyring, merkle, tiles
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.package.answer import TABLES
 from audit_ledger.evidence.proving import verify_event
@@ -312,7 +312,7 @@ def test_states_that_are_no_text_are_in_the_answer_all_the_same(
     )
     sealer.update_read_models()
     sealer.seal()
-    package = unpacked(sealer.evidence(3, home / "a.zip", run=run.id, bodies=True).file, proven=False)
+    package = unpacked(sealer.evidence(3, home / "a.zip", run=run.id, bodies=True).file)
     assert package.rows("events")[-1]["state"] == '\\xff,"\r\n'
     assert package["answer/events.csv"].endswith(b',"\\xff,""\r\n"\n')
 
@@ -547,6 +547,34 @@ def test_a_checkpoint_in_a_folder_alone_is_said_to_have_no_timestamp(
     assert "no time-stamp; put aside at" in text
     assert "There are no time-stamps in this package" in text
     assert str(home) not in text
+
+
+# Keys that were changed
+
+
+def test_whoever_has_the_first_key_learns_those_that_followed_from_the_package(
+    ledger: Ledger, admin_url: str, home: Path
+) -> None:
+    with audit_ledger.connect(admin_url) as sealer:  # its keys are files: a change makes the next one
+        first = keyring.make(sealer.settings, str(ledger.ledger_id))[0].verifier
+        keys, changed = [first], []
+        anchored(ledger, sealer, anchor=False)
+        for _ in range(2):
+            done = sealer.rotate_key(reason="yearly", by="Ann")
+            keys.append(done.next)
+            changed.append(anchored(ledger, sealer, anchor=False))
+        last = anchored(ledger, sealer, anchor=False)
+        for position, inside in ((last, changed), (changed[0] - 5, changed[:1]), (2, [])):
+            made = sealer.evidence(position, home / "a.zip", force=True)
+            package = unpacked(made.file)
+            assert package["keys"].decode().splitlines() == [key.key for key in keys]
+            assert package.under("anchors/") == [f"anchors/{size}.checkpoint" for size in inside]
+            assert made.anchors == ()
+            proven = verify(made.file, [first.key], [], 1).code == 0
+            assert proven is (inside == changed)  # up to the key of the package's own checkpoint
+            assert "The ledger has changed its key; the newest is the last." in text_of(package.report)
+        narrowed = unpacked(sealer.evidence(5, home / "b.zip", task="t").file)
+        assert narrowed.under("anchors/") == []
 
 
 # The report

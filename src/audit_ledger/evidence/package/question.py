@@ -60,8 +60,8 @@ class Question:
 
     @property
     def final(self) -> bool:
-        """Whether the next event is in the package: it shows that the answer will stay the same."""
-        return self.leaves > self.header.position
+        """Whether it is shown that the answer will stay the same: by the next event, unless of a position."""
+        return self.header.as_of is None or self.leaves > self.header.position
 
     def document(self, bodies: int) -> bytes:
         """question.json."""

@@ -108,7 +108,7 @@ def page(
             "calls": taken.query(CALLS)[0]["count"],
             "last_runs": taken.query(LAST_RUNS, [SHOWN]),
         }
-        if question.final:
+        if question.leaves > question.header.position:
             context["next"] = taken.query(NEXT, [question.leaves])[0]["recorded_at"]
     rendered: str = _template().render(context)
     return rendered.encode()

@@ -7,24 +7,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid5
 
 from psycopg import Connection, sql
 from psycopg.rows import DictRow, tuple_row
 
 from audit_ledger.errors import NotSealed
+from audit_ledger.evidence.keys import Verifier
 from audit_ledger.evidence.package.answer import positions_of
 from audit_ledger.evidence.package.question import Narrowed
 from audit_ledger.evidence.proving import EventProof, Prover
 from audit_ledger.evidence.sealing import Cursor
+from audit_ledger.evidence.sealing import rotated as keys_of
 from audit_ledger.reading.as_of import Header
 from audit_ledger.store.as_of import TRAVEL, as_path
 from audit_ledger.store.database import Database, questioned
 from audit_ledger.version import VERSION
 
+ROTATED = """
+    SELECT e.position, e.state, c.size, c.note
+      FROM events e
+     CROSS JOIN LATERAL (SELECT k.size, k.note FROM checkpoints k
+                          WHERE k.size >= e.position ORDER BY k.size LIMIT 1) c
+     WHERE e.stream_id = %s AND e.type = 'KeyRotated' AND e.position <= %s
+     ORDER BY e.position
+"""
+"""The changes of keys, each with the checkpoint that both keys signed."""
+
 ONE_ANSWER = """
     SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
     SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL jit = off; SET LOCAL client_encoding = 'UTF8'
 """
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """A change of keys.
+
+    Attributes:
+        position: Its event.
+        keys: The key up to there, and the key from there on.
+        size: That of the checkpoint that both signed.
+        note: It.
+    """
+
+    position: int
+    keys: tuple[Verifier, Verifier]
+    size: int
+    note: bytes
 
 
 @dataclass(frozen=True)
@@ -57,6 +87,23 @@ class Snapshot:
             copy.set_types(["bigint"])
             found.extend(position for (position,) in copy.rows())
         return found
+
+    def rotated(self) -> list[Rotated]:
+        """The changes of keys that are sealed, in order.
+
+        Raises:
+            EvidenceInvalid: an event that changes keys does not say which.
+        """
+        rows = self.query(ROTATED, [uuid5(self.header.ledger_id, "keys"), self.prover.last.size])
+        return [
+            Rotated(
+                row["position"],
+                keys_of(row["position"], bytes(row["state"])),
+                row["size"],
+                bytes(row["note"]),
+            )
+            for row in rows
+        ]
 
     def check_sealed(self, position: int) -> None:
         """Nothing, where a checkpoint covers a position.

@@ -18,7 +18,7 @@ from audit_ledger.evidence.keys import Verifier
 from audit_ledger.evidence.package import answer, bodies, log, report
 from audit_ledger.evidence.package.archive import Archive, created
 from audit_ledger.evidence.package.question import Narrowed, Question
-from audit_ledger.evidence.package.snapshot import Snapshot, snapshot
+from audit_ledger.evidence.package.snapshot import Rotated, Snapshot, snapshot
 from audit_ledger.plan import load_anchors
 from audit_ledger.store.copies import Tell, silent
 from audit_ledger.store.database import Database
@@ -100,7 +100,9 @@ def write(
     with created(file, made_at, force=force) as archive, snapshot(database, wanted.asked) as taken:
         position, size = taken.header.position, taken.prover.last.size
         taken.check_sealed(position)
-        _check_signed(taken, wanted.keys)
+        rotated = taken.rotated()
+        keys = _in_order(wanted.keys, rotated)
+        _check_signed(taken, keys)
         complete = wanted.narrowed is None
         question = Question(
             header=taken.header,
@@ -110,8 +112,8 @@ def write(
             narrowed=wanted.narrowed,
             made_at=made_at,
         )
-        writer = _Writer(archive, taken, question, wanted, _anchors(database, question), announce, tell)
-        return writer.write(file)
+        writer = _Writer(archive, taken, question, wanted.bodies, announce, tell)
+        return writer.write(file, keys, _anchors(database, question), rotated)
 
 
 def _anchors(database: Database, question: Question) -> tuple[Anchor, ...]:
@@ -123,6 +125,12 @@ def _anchors(database: Database, question: Question) -> tuple[Anchor, ...]:
         anchor.size: anchor for anchor in (*found, *([own] if own else ())) if anchor.size <= question.size
     }
     return tuple(by_size[size] for size in sorted(by_size))
+
+
+def _in_order(known: Sequence[Verifier], rotated: Sequence[Rotated]) -> list[Verifier]:
+    """The keys that are known and those that follow from them, the newest last."""
+    following = [key for change in rotated for key in change.keys]
+    return list(dict.fromkeys([*(key for key in known if key not in following), *following]))
 
 
 def _check_signed(taken: Snapshot, keys: Sequence[Verifier]) -> None:
@@ -147,29 +155,32 @@ class _Writer:
         archive: Archive,
         taken: Snapshot,
         question: Question,
-        wanted: Wanted,
-        found: tuple[Anchor, ...],
+        bodies: bool,
         announce: Callable[[str], None],
         tell: Tell,
     ) -> None:
         self._archive = archive
         self._taken = taken
         self._question = question
-        self._wanted = wanted
-        self._anchors = found
+        self._with_bodies = bodies
         self._announce = announce
         self._tell = tell
         self._types: Counter[str] = Counter()
         self._named: set[str] = set()
 
-    def write(self, file: Path) -> Package:
+    def write(
+        self, file: Path, keys: Sequence[Verifier], outside: Sequence[Anchor], rotated: Sequence[Rotated]
+    ) -> Package:
         """Write all of it."""
         narrowed = self._question.narrowed
+        # Changes of keys that are in the log; by one that is not, nobody could tell.
+        inside = [change for change in rotated if change.position <= self._question.leaves]
+        sizes = [*(anchor.size for anchor in outside), *(change.size for change in inside)]
         if narrowed is None:
             events = self._question.leaves
             disclosed = report.discloses_all(self._taken, events)
             self._announce(disclosed)
-            self._write_complete()
+            self._write_complete(sizes)
         else:
             positions = self._taken.positions(narrowed)
             if not positions:
@@ -177,38 +188,37 @@ class _Writer:
             events = len(positions)
             disclosed = report.discloses_some(narrowed, events)
             self._announce(disclosed)
-            self._write_events(positions)
-        self._write_anchors()
-        count = self._write_bodies() if self._wanted.bodies else 0
+            self._write_events(positions, sizes)
+        self._write_anchors(outside, inside)
+        count = self._write_bodies() if self._with_bodies else 0
         note = self._taken.prover.last.note
         assert note is not None  # it is sealed
         self._archive.add(f"{log.FOLDER}checkpoint", note)
-        self._archive.add("keys", "".join(f"{key.key}\n" for key in self._wanted.keys).encode())
+        self._archive.add("keys", "".join(f"{key.key}\n" for key in keys).encode())
         self._archive.add("question.json", self._question.document(count))
         self._archive.add("verify.py", VERIFIER.read_bytes())
         page = report.page(
             self._taken,
             self._question,
-            keys=self._wanted.keys,
+            keys=keys,
             disclosed=disclosed,
             types=self._types,
-            bodies=count if self._wanted.bodies else None,
-            anchors=self._anchors,
+            bodies=count if self._with_bodies else None,
+            anchors=outside,
         )
         self._archive.add("report.html", page)
-        return Package(file, self._question, events, count, self._anchors)
+        return Package(file, self._question, events, count, tuple(outside))
 
-    def _write_complete(self) -> None:
+    def _write_complete(self, sizes: Sequence[int]) -> None:
         for table in answer.TABLES:
             for form in ("csv", "json"):
                 rows = answer.rows(self._taken.cursor, table, form)
                 self._archive.stream(f"answer/{table.name}.{form}", rows)
-        sizes = [anchor.size for anchor in self._anchors]
         log.write(
             self._archive, self._taken.cursor, self._taken.prover, self._question.leaves, sizes, self._tell
         )
 
-    def _write_events(self, positions: Sequence[int]) -> None:
+    def _write_events(self, positions: Sequence[int], sizes: Sequence[int]) -> None:
         with ExitStack() as stack:
             as_csv, as_json = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
             as_csv.write(answer.csv_record(answer.EVENT_COLUMNS))
@@ -226,18 +236,21 @@ class _Writer:
             self._archive.stream(f"answer/{answer.EVENTS}.csv", _read(as_csv))
             self._archive.stream(f"answer/{answer.EVENTS}.json", _read(as_json))
         needed = log.Needed(self._taken.prover)
-        for anchor in self._anchors:
-            needed.proof(anchor.size)
+        for size in sizes:
+            needed.proof(size)
         for tile, data in needed.tiles(0):
             self._archive.add(log.FOLDER + tile.path, data)
 
-    def _write_anchors(self) -> None:
-        for anchor in self._anchors:
-            self._archive.add(f"anchors/{anchor.size}.checkpoint", anchor.note)
+    def _write_anchors(self, outside: Sequence[Anchor], rotated: Sequence[Rotated]) -> None:
+        notes = {change.size: change.note for change in rotated}
+        notes |= {anchor.size: anchor.note for anchor in outside}
+        for size, note in notes.items():
+            self._archive.add(f"anchors/{size}.checkpoint", note)
+        for anchor in outside:
             earliest = {stamp.name: stamp.response for stamp in reversed(anchor.timestamps)}
             for name, response in earliest.items():
                 self._archive.add(f"anchors/{anchor.size}.{name}.tsr", response)
-        for name, certificates in anchors.certificates(load_anchors(), self._anchors).items():
+        for name, certificates in anchors.certificates(load_anchors(), outside).items():
             self._archive.add(f"anchors/{name}.pem", certificates)
 
     def _write_bodies(self) -> int:
