@@ -240,9 +240,10 @@ _LEAF = re.compile(
     rf'"type":{_STRING},"version":(0|[1-9][0-9]{{0,18}})\}}\n'
 )
 _TOUCH = re.compile(  # the state of a RecordIngested as it is written, in ASCII, nothing escaped: of most
-    rb'\{(?:"content":"([\w-]+)",)?"occurred_at":"[0-9TZ:.-]+",(?:"operation":"(created|updated|skipped)",)?'
-    rb'"record_id":"([ !#-\[\]-~]{1,999})","record_type":"([ !#-\[\]-~]{1,999})",'
-    rb'(?:"run_id":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})",)?"v":1\}'
+    rb'\{(?:"content":"([0-9A-Za-z_-]{43})",|)"occurred_at":"[0-9TZ:.-]{27}",'
+    rb'(?:"operation":"(created|updated|skipped)",|)"record_id":"([^"\\\x00-\x1f\x7f-\xff]{1,999})",'
+    rb'"record_type":"([^"\\\x00-\x1f\x7f-\xff]{1,999})",'
+    rb'(?:"run_id":"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})",|)"v":1\}'
 ).fullmatch
 
 
@@ -414,7 +415,7 @@ class Found:
     rotations: list[tuple[int, Any, Any]] = field(default_factory=list)  # position, previous and next key
     named: set[str] = field(default_factory=set)  # commitments of bodies
     aside: int = 0  # events that cannot be folded
-    counts: Counter[Any] = field(default_factory=Counter)  # run and operation: records before its end
+    counts: Counter[Any] = field(default_factory=Counter)  # run << 2 | rank: records before its end
     sums: Counter[Any] = field(default_factory=Counter)  # table, form and stretch: marks of lines
     rows: dict[int, Any] = field(default_factory=dict)  # id: lines, of the stretch that is looked into
 
@@ -672,7 +673,9 @@ class Package:
             days, numbers = [None, None], [0, 0, 0, 0]
             if end:
                 updated, kind, when, message, (*declared, first, last, details) = end
-                counted = [counts[start, operation] for operation in ("created", "updated", "skipped")]
+                counted = [
+                    counts[start << 2 | RANK[operation]] for operation in ("created", "updated", "skipped")
+                ]
                 both = zip(declared, (sum(counted), *counted), strict=True)
                 numbers = [mine if theirs is None else theirs for theirs, mine in both]
                 status, done, failed = "completed", when, None
@@ -729,7 +732,7 @@ class Package:
                 rows[key] = [position, start, record, done, at, at, end]
             elif rank[done] > rank[row[3]] and position < end:
                 row[3], row[5] = done, at
-        ended = [(row[1], row[3]) for row in rows.values() if row[0] < row[6] < 1 << 62]
+        ended = [row[1] << 2 | rank[row[3]] for row in rows.values() if row[0] < row[6] < 1 << 62]
         found.counts.update(ended)
         ids = [row[0] for row in rows.values()]
         csv = [f"{i},{run},{r.csv},{done},{at},{to}" for i, run, r, done, at, to, _ in rows.values()]
