@@ -23,6 +23,7 @@ import audit_ledger
 from audit_ledger import Ledger
 from audit_ledger.events import KeyRotated
 from audit_ledger.evidence import checkpoint, merkle, note, sealing
+from audit_ledger.evidence import verify as verifier
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.leaf import decode
@@ -167,7 +168,10 @@ def _other_event(line: str, column: str) -> tuple[str, str]:
     )
 
 
-def test_several_processes_find_what_one_finds(told: Ledger, key: str, home: Path) -> None:
+def test_several_processes_find_what_one_finds(
+    told: Ledger, key: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifier, "PART", 7)
     file = told.evidence(30, home / "a.zip", bodies=True).file
     assert verify(file, [key], jobs=3) == verify(file, [key], jobs=1)
     members = members_of(file)
@@ -176,6 +180,24 @@ def test_several_processes_find_what_one_finds(told: Ledger, key: str, home: Pat
     one, three = (verify(home / "b.zip", [key], jobs=jobs) for jobs in (1, 3))
     assert one == three
     assert "is missing" in f"{one.failure}"
+
+
+@pytest.mark.parametrize("span", [512, 1 << 16], ids=["several ranges", "one range"])
+def test_wherever_an_answer_or_an_anchor_ends_the_tree_is_the_one_that_was_signed(
+    ledger: Ledger, sealer: Ledger, signer: Signer, key: str, home: Path, monkeypatch: Any, span: int
+) -> None:
+    monkeypatch.setattr(verifier, "RANGE", span)
+    monkeypatch.setattr(verifier, "PART", span)
+    with ledger.run("t", "s") as run:
+        run.ingest_many("X", {number: {"n": number} for number in range(1300)})
+    sealer.seal()
+    for position in (1, 254, 255, 256, 257, 511, 512, 767, 768, 1022, 1023, 1024, 1025, 1301, 1302):
+        members = members_of(sealer.evidence(position, home / "a.zip", force=True).file)
+        for size in (1, 128, 255, 256, 257, 511, 512, 513, 1024, position):
+            if size <= position:
+                members = anchored(members, signer, size)
+        report = verified(members, key)
+        assert report.code == 0, (position, str(report))
 
 
 # Completeness: the fold agrees with the views, and with nothing else

@@ -43,6 +43,7 @@ from typing import Any
 from uuid import UUID
 
 RANGE = 1 << 16  # leaves of a task: a complete subtree
+PART = 100_000  # events, about, that the records of a part are folded from
 RANK = {"skipped": 0, "updated": 1, "withdrawn": 2, "created": 3}
 COLUMNS = {
     "data_ingestion_runs": "id run_id task_name started_at completed_at failed_at status data_source"
@@ -457,8 +458,8 @@ _MEMBER = re.compile(
     re.ASCII,
 )
 _BODY = re.compile(
-    rf'\{{"commitment":"([\w-]{{43}})","salt":(?:null|"([\w-]{{43}})"),"size":([0-9]{{1,18}}),"media_type":(?:null|'
-    rf'{_STRING}),"status":"(present|erased|truncated)"\}}'
+    r'\{"commitment":"([\w-]{43})","salt":(?:null|"([\w-]{42}[AEIMQUYcgkosw048])"),"size":([0-9]{1,18}),'
+    rf'"media_type":(?:null|{_STRING}),"status":"(present|erased|truncated)"\}}'
 )
 _AT, _WHOLE = '"([0-9]{4}-[0-9T:.-]{21}Z)"', "(0|[1-9][0-9]{0,17})"
 _QUESTION = re.compile(
@@ -872,7 +873,7 @@ class Package:
         need(total >= self.leaves, f"log/checkpoint is of {total} leaves only")
         need(self.leaves > self.position or total == self.position, "the leaf behind the last is missing")
         self.cuts = {note.size for note in notes if note.size <= self.leaves} | {self.position, self.leaves}
-        self.parts = 1 + self.leaves // 100_000
+        self.parts = 1 + self.leaves // PART
         entries, others = self.named("log/tile/entries/.*"), self.named("proofs/.*")
         need(len(entries) == -(-self.leaves >> 8) and not others, f"there are not just {self.leaves} leaves")
         bundles = [tile("entries", n, min(256, self.leaves - (n << 8))) for n in range(len(entries))]
