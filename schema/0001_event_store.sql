@@ -4,20 +4,35 @@
 -- therefore unqualified. The roles are named after the schema: NAME_writer, NAME_officer, NAME_reader,
 -- NAME_projector.
 
--- name: origin
--- Who this ledger is. One row, made at init.
-CREATE TABLE origin (
-    id          uuid        NOT NULL DEFAULT gen_random_uuid(),
-    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    one_row     boolean     NOT NULL DEFAULT true,
-    CONSTRAINT origin_pkey PRIMARY KEY (one_row),
-    CONSTRAINT origin_one_row CHECK (one_row)
+-- name: origins
+-- Who this ledger is: the names under which its checkpoints are signed. One row is made at init, another by each
+-- recovery (0009_anchors.sql); the last one counts.
+CREATE TABLE origins (
+    number         integer     NOT NULL,
+    id             uuid        NOT NULL DEFAULT gen_random_uuid(),
+    after_position bigint      NOT NULL,
+    opened_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT origins_pkey PRIMARY KEY (number),
+    CONSTRAINT origins_id UNIQUE (id),
+    CONSTRAINT origins_number_from_one CHECK (number > 0),
+    CONSTRAINT origins_after_position_not_negative CHECK (after_position >= 0)
 );
-COMMENT ON TABLE  origin            IS 'The identity of this ledger; one row, made at init.';
-COMMENT ON COLUMN origin.id         IS 'The ledger id, a UUID that no other ledger shares.';
+COMMENT ON TABLE  origins                IS 'The identities that this ledger has had; the last one counts.';
+COMMENT ON COLUMN origins.number         IS 'Place among them, from 1: made at init; those that follow, by recoveries.';
+COMMENT ON COLUMN origins.id             IS 'The ledger id, a UUID that no other ledger shares, and the origin of its checkpoints.';
+COMMENT ON COLUMN origins.after_position IS 'The last position when it was opened; the event behind it says why.';
+COMMENT ON COLUMN origins.opened_at      IS 'When, by the database clock.';
+INSERT INTO origins (number, after_position) VALUES (1, 0);
+
+-- name: origin
+CREATE VIEW origin AS
+SELECT last.id, first.id AS made_as, first.opened_at AS created_at
+  FROM (SELECT o.id FROM origins o ORDER BY o.number DESC LIMIT 1) last
+ CROSS JOIN (SELECT o.id, o.opened_at FROM origins o ORDER BY o.number LIMIT 1) first;
+COMMENT ON VIEW   origin            IS 'The identity of this ledger; one row.';
+COMMENT ON COLUMN origin.id         IS 'The ledger id, and the origin of its checkpoints.';
+COMMENT ON COLUMN origin.made_as    IS 'The id that it was made with: streams of its own and spools are named after it for ever.';
 COMMENT ON COLUMN origin.created_at IS 'When the ledger was made, by the database clock.';
-COMMENT ON COLUMN origin.one_row    IS 'Always true: keeps the table at one row.';
-INSERT INTO origin DEFAULT VALUES;
 
 -- name: events
 -- The log. Every other table of the product can be recomputed from it.
@@ -50,6 +65,7 @@ COMMENT ON COLUMN events.state       IS 'The exact bytes of the event: canonical
 CREATE TABLE head (
     position    bigint      NOT NULL,
     recorded_at timestamptz NOT NULL,
+    refuses     boolean     NOT NULL DEFAULT false,
     one_row     boolean     NOT NULL DEFAULT true,
     CONSTRAINT head_pkey PRIMARY KEY (one_row),
     CONSTRAINT head_one_row CHECK (one_row)
@@ -57,6 +73,7 @@ CREATE TABLE head (
 COMMENT ON TABLE  head             IS 'The last position of the log; one row, moved by the guard of events.';
 COMMENT ON COLUMN head.position    IS 'The last position; 0 while the log is empty.';
 COMMENT ON COLUMN head.recorded_at IS 'recorded_at of that position; -infinity while the log is empty.';
+COMMENT ON COLUMN head.refuses     IS 'Whether events are refused, since a checkpoint kept elsewhere convicts this ledger (refusals).';
 COMMENT ON COLUMN head.one_row     IS 'Always true: keeps the table at one row.';
 INSERT INTO head (position, recorded_at) VALUES (0, '-infinity');
 
@@ -143,17 +160,24 @@ DECLARE
     last record;
     new  record;
     now_at timestamptz := clock_timestamp();
+    recovery boolean := false;
 BEGIN
-    SELECT position, recorded_at INTO STRICT last FROM head;
+    SELECT position, recorded_at, refuses INTO STRICT last FROM head;
     SELECT count(*) AS rows, max(e.position) AS position,
            min(e.recorded_at) AS earliest, max(e.recorded_at) AS latest,
            min(e.recorded_by) AS least_by, max(e.recorded_by) AS greatest_by,
-           bool_or(e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'KeyRotated', 'RetentionChanged')) AS reserved
+           bool_or(e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'KeyRotated', 'LedgerRecovered', 'RetentionChanged')) AS reserved
       INTO new
       FROM events e
      WHERE e.position > last.position;
     IF new.rows = 0 THEN
         RETURN NULL;
+    END IF;
+    IF new.reserved THEN
+        recovery := EXISTS (SELECT FROM events e WHERE e.position > last.position AND e.type = 'LedgerRecovered');
+    END IF;
+    IF last.refuses AND NOT recovery THEN
+        PERFORM say_refusal();
     END IF;
     IF new.position <> last.position + new.rows THEN
         RAISE EXCEPTION USING
@@ -180,10 +204,10 @@ BEGIN
     IF new.reserved AND NOT pg_has_role(session_user, TG_TABLE_SCHEMA || '_officer', 'MEMBER')
        AND EXISTS (SELECT FROM events e
                     WHERE e.position > last.position
-                      AND e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'RetentionChanged')) THEN
+                      AND e.type IN ('BodyErased', 'HoldAdded', 'HoldReleased', 'LedgerRecovered', 'RetentionChanged')) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'AL005',
-            MESSAGE = 'only an officer may erase bodies, add and release holds, and set the retention',
+            MESSAGE = 'only an officer may erase bodies, add and release holds, set the retention, and recover the ledger',
             DETAIL  = format('%s is no member of %s_officer.', session_user, TG_TABLE_SCHEMA),
             HINT    = format('Connect as %s_officer, or as a member of it.', TG_TABLE_SCHEMA);
     END IF;
@@ -198,6 +222,9 @@ BEGIN
             HINT    = 'Append through append(), or in smaller batches.';
     END IF;
     UPDATE head SET position = new.position, recorded_at = new.latest;
+    IF recovery THEN
+        PERFORM open_origin(last.position);
+    END IF;
     PERFORM pg_notify(TG_TABLE_SCHEMA || '_events', '');
     RETURN NULL;
 END
@@ -224,12 +251,30 @@ COMMENT ON FUNCTION refuse_change() IS 'Trigger: refuse UPDATE, DELETE and TRUNC
 CREATE TRIGGER events_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 ALTER TABLE events ENABLE ALWAYS TRIGGER events_immutable;
-CREATE TRIGGER origin_immutable BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON origin
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-ALTER TABLE origin ENABLE ALWAYS TRIGGER origin_immutable;
+
+
+-- name: guard_origins
+-- Origins are opened from inside the guard of events only.
+CREATE FUNCTION guard_origins() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF TG_OP = 'INSERT' AND pg_trigger_depth() > 1 THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION USING
+        ERRCODE = 'AL001',
+        MESSAGE = format('%s of %I.%I is refused: a recovery opens an origin', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME),
+        HINT    = 'audit-ledger recover, as an officer.';
+END
+$$;
+COMMENT ON FUNCTION guard_origins() IS 'Trigger: refuse every change of origins that the guard of events does not make.';
+CREATE TRIGGER origins_immutable BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON origins
+    FOR EACH STATEMENT EXECUTE FUNCTION guard_origins();
+ALTER TABLE origins ENABLE ALWAYS TRIGGER origins_immutable;
 
 -- name: guard_head
--- The head moves from inside the guard of events only.
+-- The head moves from inside triggers only: the guard of events, and those of refusals and origins.
 CREATE FUNCTION guard_head() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -243,7 +288,7 @@ BEGIN
         HINT    = 'Append events; the head follows.';
 END
 $$;
-COMMENT ON FUNCTION guard_head() IS 'Trigger: refuse every change of head that the guard of events does not make.';
+COMMENT ON FUNCTION guard_head() IS 'Trigger: refuse every change of head that no trigger makes.';
 CREATE TRIGGER head_immutable BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON head
     FOR EACH STATEMENT EXECUTE FUNCTION guard_head();
 ALTER TABLE head ENABLE ALWAYS TRIGGER head_immutable;
@@ -254,7 +299,7 @@ DO $$
 DECLARE
     ledger text := current_schema();
 BEGIN
-    EXECUTE format('GRANT SELECT ON origin, events, head TO %I, %I', ledger || '_reader', ledger || '_projector');
+    EXECUTE format('GRANT SELECT ON origins, origin, events, head TO %I, %I', ledger || '_reader', ledger || '_projector');
     EXECUTE format('GRANT INSERT ON events TO %I', ledger || '_writer');
     EXECUTE format('GRANT EXECUTE ON FUNCTION append_lock_key(), begin_append(), append(uuid[], bigint[], text[], bytea[]), lock_before_append() TO %I', ledger || '_writer');
 END

@@ -84,14 +84,29 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION guard_tiles() IS 'Trigger: refuse every change of a tile but hashes behind those it has.';
+-- What is sealed stays as it is, until a recovery closes its origin, and moves it (0009_anchors.sql).
+CREATE FUNCTION refuse_unless_closing() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND pg_trigger_depth() > 1 THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION USING
+        ERRCODE = 'AL001',
+        MESSAGE = format('%s of %I.%I is refused: the ledger is append-only', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME),
+        HINT    = 'Leave what is sealed as it is: checkpoints and proofs that were given away depend on it.';
+END
+$$;
+COMMENT ON FUNCTION refuse_unless_closing() IS 'Trigger: refuse UPDATE, DELETE and TRUNCATE that no trigger makes.';
 CREATE TRIGGER tiles_grow BEFORE UPDATE ON tiles
     FOR EACH ROW EXECUTE FUNCTION guard_tiles();
 ALTER TABLE tiles ENABLE ALWAYS TRIGGER tiles_grow;
 CREATE TRIGGER tiles_immutable BEFORE DELETE OR TRUNCATE ON tiles
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_unless_closing();
 ALTER TABLE tiles ENABLE ALWAYS TRIGGER tiles_immutable;
 CREATE TRIGGER checkpoints_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON checkpoints
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_unless_closing();
 ALTER TABLE checkpoints ENABLE ALWAYS TRIGGER checkpoints_immutable;
 
 -- name: seal_lock_key
@@ -110,6 +125,9 @@ SET search_path FROM CURRENT
 AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(seal_lock_key());
+    IF (SELECT h.refuses FROM head h) THEN
+        PERFORM say_refusal();
+    END IF;
     SELECT o.id::text, h.position, coalesce(c.size, 0), c.root, c.note, c.key_id
       INTO STRICT begin_seal.origin, begin_seal.last_position, begin_seal.size, begin_seal.root, begin_seal.note, begin_seal.key_id
       FROM origin o

@@ -11,6 +11,7 @@
     ├── LedgerBusy                       the append lock could not be had in time; names its holder
     ├── AppendRefused                    a guard of the database refused the events
     │   └── VersionConflict              the stream already has an event at that version
+    ├── WritesRefused                    a checkpoint kept elsewhere convicts the ledger: nothing is appended
     ├── ErasureRefused                   a body cannot be erased
     │   ├── Held                         a hold covers an event that refers to it; names the hold
     │   └── RetentionNotOver             it must be kept longer; names the day
@@ -23,6 +24,7 @@
     ├── UnknownRecord                    no such record, or no content of it, is on record
     ├── EvidenceInvalid                  a proof, checkpoint, tile, leaf or signature does not hold
     ├── NotSealed                        the event is on record, but no checkpoint covers it yet
+    ├── AnchorFailed                     a checkpoint could not be anchored somewhere
     ├── UnknownPosition                  the ledger has no event at that position
     ├── UnknownDecision                  no decision of that id is on record
     ├── UnknownHold                      no hold in force has that id
@@ -130,6 +132,10 @@ class VersionConflict(AppendRefused):
     """The stream already has an event at the version that the append expected to be free."""
 
 
+class WritesRefused(LedgerError):
+    """The ledger does not continue a checkpoint that was kept elsewhere: nothing is appended nor sealed."""
+
+
 class ErasureRefused(LedgerError):
     """A body cannot be erased; nothing was."""
 
@@ -176,6 +182,10 @@ class EvidenceInvalid(LedgerError):
 
 class NotSealed(LedgerError):
     """The event is on record, durably, but no checkpoint covers it yet: it cannot be proven."""
+
+
+class AnchorFailed(LedgerError):
+    """A checkpoint could not be anchored in a folder, or at a timestamping authority."""
 
 
 class UnknownPosition(LedgerError):

@@ -33,7 +33,7 @@ class Governance(Reaching):
         """
         self._as_officer()
         body = erasures.body_of_payload(self.database, payload_id)
-        return Erasure(erase(self._recorder, self.ledger_id, [body], by=by, reason=reason), [])
+        return Erasure(erase(self._recorder, self.made_as, [body], by=by, reason=reason), [])
 
     def erase_record(self, record_type: str, record_id: str | int | UUID, *, reason: str, by: str) -> Erasure:
         """Erase all contents that a record ever had, for good. What refers to them stays on record.
@@ -46,7 +46,7 @@ class Governance(Reaching):
         """
         self._as_officer()
         bodies = erasures.bodies_of_record(self.database, record_type, str(record_id))
-        erased = erase(self._recorder, self.ledger_id, bodies, by=by, reason=reason)
+        erased = erase(self._recorder, self.made_as, bodies, by=by, reason=reason)
         return Erasure(erased, erasures.payloads_beside(self.database, record_type, str(record_id)))
 
     def add_hold(
@@ -74,7 +74,7 @@ class Governance(Reaching):
         """
         self._as_officer()
         covered = hold_scope(self.database, payload, record, run)
-        hold_id = governance.add_hold(self._recorder, self.ledger_id, by=by, reason=reason, **covered)
+        hold_id = governance.add_hold(self._recorder, self.made_as, by=by, reason=reason, **covered)
         self.update_read_models()
         return find_hold(self.database, hold_id)
 
@@ -89,7 +89,7 @@ class Governance(Reaching):
         """
         self._as_officer()
         hold = find_hold(self.database, hold_id)
-        governance.release_hold(self._recorder, self.ledger_id, hold.hold_id, by=by, reason=reason)
+        governance.release_hold(self._recorder, self.made_as, hold.hold_id, by=by, reason=reason)
         self.update_read_models()
         return hold
 
@@ -102,7 +102,7 @@ class Governance(Reaching):
             InvalidValue: not a whole number from 0 to 36,500, or an argument cannot be recorded.
         """
         self._as_officer()
-        governance.set_retention(self._recorder, self.ledger_id, days, by=by, reason=reason)
+        governance.set_retention(self._recorder, self.made_as, days, by=by, reason=reason)
         self.update_read_models()
 
     def _as_officer(self) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from audit_ledger.anchoring import Anchoring
 from audit_ledger.errors import LedgerError, ReadModelsBehind, UnknownRun, Unreachable
 from audit_ledger.evidence.keyring import verifiers
 from audit_ledger.evidence.keys import Verifier
@@ -80,11 +81,12 @@ def connect(
     return ledger
 
 
-class Ledger(Reading, Statements, Governance, Proofs):
+class Ledger(Reading, Statements, Governance, Proofs, Anchoring):
     """A connection to a ledger; a context manager that closes it.
 
     How it is reached is in Reaching, what can be asked in Reading, what can be said outside of runs in
-    Statements, what officers may do in Governance, what makes it provable in Proofs.
+    Statements, what officers may do in Governance, what makes it provable in Proofs, what
+    its checkpoints do elsewhere in Anchoring.
 
     Attributes:
         url: Where it is, password included.
@@ -201,7 +203,7 @@ class Ledger(Reading, Statements, Governance, Proofs):
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
-        done = forward(spool or self.spool, self._recorder, self._ready.ledger_id, tell=tell)
+        done = forward(spool or self.spool, self._recorder, self._ready.made_as, tell=tell)
         if done.events:
             self.update_read_models()
         return done

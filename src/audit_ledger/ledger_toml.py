@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-TABLES = ("watch", "tasks", "channels", "maintenance")
+TABLES = ("watch", "tasks", "channels", "maintenance", "anchors")
 """Keys at the top level that are no settings."""
 
 Key = Sequence[str | int]
@@ -31,6 +31,15 @@ class NotToml(ValueError):
 def config_file() -> Path:
     """Where the file is, whether it is there or not: AUDIT_LEDGER_CONFIG, or in the working directory."""
     return Path(os.environ.get("AUDIT_LEDGER_CONFIG") or "ledger.toml")
+
+
+def names_anchors() -> bool:
+    """Whether the file has a table [anchors]; one that cannot be read has none."""
+    try:
+        _, content = parse(config_file().read_bytes())
+    except (OSError, NotToml):
+        return False
+    return "anchors" in content
 
 
 def parse(data: bytes) -> tuple[str, dict[str, Any]]:

@@ -23,9 +23,11 @@ class Proofs(Reaching):
             ConfigurationError: there is no key, it is another ledger's or not the one that goes on, or
                 `cryptography` is not installed.
             EvidenceInvalid: what is stored does not agree with the last checkpoint: somebody changed it.
+            WritesRefused: the ledger does not continue a checkpoint that was kept elsewhere.
             WrongRole: the role may not seal.
             LedgerBusy: another sealer was at work for longer than `lock_timeout`.
         """
+        self._refuse_where_convicted()
         held = keyring.held(self.settings, str(self.ledger_id))
         sealed = sealing.seal(self.database, *held, tell=tell)
         rotation.retire(self.database, self.settings, self.ledger_id)

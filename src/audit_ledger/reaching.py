@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -11,16 +14,18 @@ from uuid import UUID
 import psycopg
 
 from audit_ledger.errors import LedgerError, ServerError, Unreachable
+from audit_ledger.ledger_toml import names_anchors
 from audit_ledger.recording.messages import Messages
 from audit_ledger.recording.run import Run
-from audit_ledger.recording.spooling import Spooling
+from audit_ledger.recording.spooling import Spooling, tell
 from audit_ledger.settings import Settings
 from audit_ledger.store import migrations
 from audit_ledger.store.database import Database, conninfo, unreachable
 from audit_ledger.store.database import connect as connect_to
 from audit_ledger.store.recorder import LedgerRecorder
 
-if TYPE_CHECKING:  # whoever has a URL does without: it takes long to import
+if TYPE_CHECKING:  # whoever has a URL, and no anchors, does without: they take long to import
+    from audit_ledger.evidence.outside import Looked
     from audit_ledger.store.server import EmbeddedServer
 
 FRESH = 1.0
@@ -75,6 +80,7 @@ class Reaching:
         self.spool = self._spooling.spool
         self._found: migrations.Ready | None = None
         self._found_at = 0.0
+        self._compared = False
 
     def __enter__(self) -> Self:
         return self
@@ -106,8 +112,55 @@ class Reaching:
                 raise
             return error
         self._found_at = time.monotonic()
-        self._spooling.reached(self._found.ledger_id)
+        self._spooling.reached(self._found.made_as)
+        if self._found.may_write and not self._compared:
+            self._compared = True
+            self._compare_outside()
         return None
+
+    def _compare_outside(self) -> None:
+        """Compare with checkpoints that were kept elsewhere, if ledger.toml says where; nothing is raised.
+
+        A script must not fail for it: where the ledger does not continue one, appending will.
+        """
+        try:
+            if not names_anchors():
+                return
+            looked = self._look_outside()
+        except Exception as error:  # noqa: BLE001 - said; the script goes on
+            tell(logging.WARNING, f"checkpoints that were kept elsewhere could not be compared: {error}")
+            return
+        for trouble in looked.troubles:
+            tell(logging.WARNING, str(trouble))
+        if looked.wrong is not None:
+            tell(logging.CRITICAL, str(looked.wrong.error()))
+
+    def _look_outside(self, files: Sequence[Path] = ()) -> Looked:
+        """Compare with checkpoints that were kept elsewhere; the ledger refuses events if one convicts it."""
+        from audit_ledger.evidence import outside
+        from audit_ledger.plan import load_anchors
+
+        looked = outside.look(self.database, load_anchors(), files)
+        if looked.wrong is not None:
+            try:
+                outside.refuse(self.database, looked.wrong)
+            except LedgerError as error:
+                tell(logging.WARNING, f"the ledger cannot be made to refuse events: {error}")
+        return looked
+
+    def _refuse_where_convicted(self) -> None:
+        """Nothing, unless the ledger does not continue a checkpoint that was kept elsewhere.
+
+        Raises:
+            WritesRefused: it does not.
+            ConfigurationError: ledger.toml cannot be used.
+        """
+        if names_anchors():
+            looked = self._look_outside()
+            for trouble in looked.troubles:
+                tell(logging.WARNING, str(trouble))
+            if looked.wrong is not None:
+                raise looked.wrong.error()
 
     def _look(self) -> migrations.Ready:
         try:
@@ -144,7 +197,7 @@ class Reaching:
 
     @property
     def ledger_id(self) -> UUID:
-        """Its identity; where the database is away, that of the ledger that was last reached here.
+        """Its identity; where the database is away, that which the ledger last reached here was made with.
 
         Raises:
             Unreachable, ServerError: the database is away, and never was reached.
@@ -152,6 +205,15 @@ class Reaching:
         if self._found is None and self._spooling.ledger_id is not None:
             return self._spooling.ledger_id
         return self._ready.ledger_id
+
+    @property
+    def made_as(self) -> UUID:
+        """The identity that it was made with, which a recovery does not change.
+
+        Raises:
+            Unreachable, ServerError: the database is away.
+        """
+        return self._ready.made_as
 
     @property
     def database(self) -> Database:
@@ -189,7 +251,7 @@ class Reaching:
         if away is None:
             if not self._ready.may_write:
                 raise migrations.refuse_reader(self._ready.user, self.settings.name)
-            forwarding = self._spooling.forward(self._writing, self._ready.ledger_id)
+            forwarding = self._spooling.forward(self._writing, self._ready.made_as)
         return Run(
             self._writing,
             self.settings,

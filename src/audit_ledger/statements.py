@@ -142,7 +142,7 @@ class Statements(Reaching):
             WrongRole: the role may not append.
         """
         known = Reference.parse(reference) if isinstance(reference, str) else reference
-        if known.ledger_id != self.ledger_id:
+        if known.ledger_id not in {row["id"] for row in self.database.query("SELECT id FROM origins")}:
             raise InvalidValue(
                 "reference",
                 expected=f"one of the ledger {self.ledger_id}",
@@ -152,7 +152,7 @@ class Statements(Reaching):
         self._said(
             decisions.decide(
                 self._recorder,
-                self.ledger_id,
+                self.made_as,
                 decision_id,
                 known.position,
                 inputs=inputs,
@@ -189,7 +189,7 @@ class Statements(Reaching):
                 f"no decision has the id {decision}", remedy="record it first: ledger.record_decision()"
             )
         return self._said(
-            decisions.execute(self._recorder, self.ledger_id, execution_id, decision, by=by, details=details)
+            decisions.execute(self._recorder, self.made_as, execution_id, decision, by=by, details=details)
         )
 
     def _require(self, position: int, recorded_at: datetime | None = None) -> None:

@@ -99,11 +99,17 @@ class TestChange:
         "INSERT INTO ledger.head (position, recorded_at) VALUES (7, now())",
         "INSERT INTO ledger.head (position, recorded_at) VALUES (7, now())"
         "    ON CONFLICT (one_row) DO UPDATE SET position = 7",
-        "UPDATE ledger.origin SET id = gen_random_uuid()",
-        "DELETE FROM ledger.origin",
-        "TRUNCATE ledger.origin",
-        "INSERT INTO ledger.origin DEFAULT VALUES",
-        "INSERT INTO ledger.origin DEFAULT VALUES ON CONFLICT DO NOTHING",
+        "UPDATE ledger.head SET refuses = false",
+        "UPDATE ledger.origins SET id = gen_random_uuid()",
+        "DELETE FROM ledger.origins",
+        "TRUNCATE ledger.origins",
+        "INSERT INTO ledger.origins (number, after_position) VALUES (2, 0)",
+        "INSERT INTO ledger.origins (number, after_position) VALUES (1, 0) ON CONFLICT DO NOTHING",
+        "DELETE FROM ledger.anchors",
+        "UPDATE ledger.anchors SET size = 1",
+        "TRUNCATE ledger.refusals",
+        "UPDATE ledger.closed_checkpoints SET size = 1",
+        "DELETE FROM ledger.closed_tiles",
     )
 
     @pytest.mark.parametrize("role", ROLES)
@@ -111,7 +117,7 @@ class TestChange:
         self, role: str, act_as: Callable[[str], Connection], admin: Connection
     ) -> None:
         admin.execute(APPEND, [uuid4()])
-        tables = ("events", "head", "origin")
+        tables = ("events", "head", "origins")
         before = [admin.execute(f"SELECT * FROM ledger.{table}").fetchall() for table in tables]
         conn = act_as(role)
         refusals = {statement: sqlstate(conn, statement) for statement in self.CHANGES}
@@ -443,6 +449,9 @@ class TestRights:
             "erase_body",
             "add_tiles",
             "add_checkpoint",
+            "add_anchor",
+            "refuse_appends",
+            "say_refusal",
             "announce_key",
         }
         for name, config in acting.items():
@@ -477,7 +486,10 @@ class TestRights:
             for role in ("ledger_reader", "ledger_sealer")
         }
         extra = may["ledger_sealer"] - may["ledger_reader"]
-        assert extra == {"seal_lock_key", "begin_seal", "add_tiles", "add_checkpoint", "announce_key"}
+        assert extra == {
+            *("seal_lock_key", "begin_seal", "add_tiles", "add_checkpoint"),
+            *("add_anchor", "announce_key", "refuse_appends", "say_refusal"),
+        }
         assert may["ledger_reader"] <= may["ledger_sealer"]
 
     @pytest.mark.parametrize("role", ["ledger_writer", "ledger_officer", "ledger_reader", "ledger_sealer"])

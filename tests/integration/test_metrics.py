@@ -157,20 +157,20 @@ def test_what_is_not_sealed_is_seen_by_events_and_seconds(
     ledger: Ledger, recorder: LedgerRecorder, server: EmbeddedServer, database: str, scrape: Scrape
 ) -> None:
     seen = scrape()
-    assert [seen(name) for name in ("sealed_events", "unsealed_events", "unsealed_seconds")] == [0, 0, 0]
+    assert [seen(name) for name in ("sealed_events", "events_unsealed", "unsealed_seconds")] == [0, 0, 0]
     end(recorder, start(recorder, "daily", NOON), NOON)
     time.sleep(0.01)
     seen = scrape()
-    assert (seen("sealed_events"), seen("unsealed_events")) == (0, 2)
+    assert (seen("sealed_events"), seen("events_unsealed")) == (0, 2)
     assert 0.01 <= seen("unsealed_seconds") < 30
     with audit_ledger.connect(server.url("ledger_sealer", database)) as sealer:
         keyring.make(sealer.settings, str(ledger.ledger_id))
         sealer.seal()
     seen = scrape()
-    assert [seen(name) for name in ("sealed_events", "unsealed_events", "unsealed_seconds")] == [2, 0, 0]
+    assert [seen(name) for name in ("sealed_events", "events_unsealed", "unsealed_seconds")] == [2, 0, 0]
     start(recorder, "daily", NOON)
     seen = scrape()
-    assert (seen("sealed_events"), seen("unsealed_events")) == (2, 1)
+    assert (seen("sealed_events"), seen("events_unsealed")) == (2, 1)
 
 
 def test_durations_fall_into_the_bucket_that_holds_their_bound(

@@ -30,6 +30,7 @@ from audit_ledger.events import (
     HoldAdded,
     HoldReleased,
     KeyRotated,
+    LedgerRecovered,
     LedgerVerified,
     RecordIngested,
     RecordWithdrawn,
@@ -200,6 +201,18 @@ ALL: list[Event] = [
         root="0" * 64,
         size=8,
         wrong=0,
+    ),
+    LedgerRecovered(occurred_at=NOW, by="ada", reason="a copy", previous_origin=UUID(int=1), clone=True),
+    LedgerRecovered(
+        occurred_at=NOW,
+        by="ada",
+        reason="disk lost",
+        previous_origin=UUID(int=1),
+        checkpoint_digest="0a" * 32,
+        checkpoint_root="1b" * 32,
+        checkpoint_size=9,
+        lost_from=3,
+        lost_upto=9,
     ),
 ]
 

@@ -11,7 +11,18 @@ from pydantic import ValidationError
 from audit_ledger.errors import ConfigurationError
 from audit_ledger.events import TaskDefined, decode
 from audit_ledger.ledger_toml import key_text, line_of
-from audit_ledger.plan import Channel, Maintenance, Plan, Task, Watch, examine, load_plan
+from audit_ledger.plan import (
+    Anchors,
+    Authority,
+    Channel,
+    Maintenance,
+    Plan,
+    Task,
+    Watch,
+    examine,
+    load_anchors,
+    load_plan,
+)
 from audit_ledger.plan.values import Unfit, duration, duration_text
 from audit_ledger.settings import load
 
@@ -363,6 +374,83 @@ def test_a_channel_made_by_hand_needs_one_place() -> None:
         Channel(name="a")
 
 
+ANCHORS = """\
+[anchors]
+folders = ["outside", "/mnt/locked"]
+keys = "ledger.vkey"
+every = "15m"
+every_events = 1000
+
+[[anchors.timestamps]]
+name = "one"
+url = "https://tsa.example.com/tsr"
+certificate = "certificates/one.pem"
+
+[[anchors.timestamps]]
+name = "two"
+url = "http://tsa.example.org"
+certificate = "/etc/two.pem"
+policy = "1.2.3.4.1"
+"""
+
+
+def test_anchors_are_read_their_paths_beside_the_file(file: Path) -> None:
+    file.write_text(ANCHORS)
+    anchors = load_anchors()
+    assert load_plan().anchors == anchors
+    assert anchors.folders == (file.parent / "outside", Path("/mnt/locked"))
+    assert (anchors.keys, anchors.every) == (file.parent / "ledger.vkey", timedelta(minutes=15))
+    assert anchors.timestamps[0].certificate == file.parent / "certificates/one.pem"
+    assert anchors.timestamps[1].policy == "1.2.3.4.1"
+    assert anchors.places == [
+        ("folder", str(file.parent / "outside")),
+        ("folder", "/mnt/locked"),
+        ("timestamp", "one"),
+        ("timestamp", "two"),
+    ]
+    file.unlink()
+    assert load_anchors() == Anchors()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ('keys = "ledger.vkey"\n', "", 1, ["anchors", "verifier keys"]),
+        ('folders = ["outside", "/mnt/locked"]', 'folders = "outside"', 2, ["anchors.folders", "an array"]),
+        ('folders = ["outside", "/mnt/locked"]', 'folders = ["a", "a"]', 1, ["not the same"]),
+        ('every = "15m"', 'every = "often"', 4, ["anchors.every", "a duration"]),
+        ("every_events = 1000", "every_events = 0", 5, ["anchors.every_events"]),
+        ("every_events", "every_event", 5, ["did you mean every_events?"]),
+        ('name = "two"', 'name = "one"', 1, ["different names"]),
+        ('name = "two"', 'name = "../two"', 13, ["anchors.timestamps[1].name"]),
+        ('"http://tsa.example.org"', '"ftp://tsa"', 14, ["anchors.timestamps[1].url", "http"]),
+        ('"1.2.3.4.1"', '"one"', 16, ["anchors.timestamps[1].policy", "object identifier"]),
+        ('certificate = "/etc/two.pem"\n', "", 12, ["anchors.timestamps[1].certificate"]),
+        ('certificate = "/etc/two.pem"', "certificates = 1", 12, ["anchors.timestamps[1]"]),
+    ],
+)
+def test_what_is_wrong_with_anchors_is_said(
+    file: Path, old: str, new: str, line: int, said: list[str]
+) -> None:
+    assert old in ANCHORS
+    file.write_text(ANCHORS.replace(old, new))
+    _, problems = examine()
+    problem = problems[0]
+    text = f"{problem.key} {problem.expected} {problem.actual} {problem.remedy}"
+    assert problem.line == line
+    for part in said:
+        assert any(part in f"{one.key} {one.expected} {one.remedy}" for one in problems), text
+    with pytest.raises(ConfigurationError, match="anchors"):
+        load_anchors()
+
+
+def test_what_is_wrong_elsewhere_does_not_keep_anchors_from_being_read(file: Path) -> None:
+    file.write_text(ANCHORS + '[tasks.a]\ngrace = "x"\n')
+    assert load_anchors().every_events == 1000
+    with pytest.raises(ConfigurationError):
+        load_plan()
+
+
 def test_the_page_lists_every_key_of_every_table() -> None:
     sections = dict(part.split("\n", 1) for part in PAGE.read_text().split("\n## ")[1:])
     listed = {
@@ -374,5 +462,7 @@ def test_the_page_lists_every_key_of_every_table() -> None:
         '[tasks."NAME"]': [name for name in Task.model_fields if name not in (*Watch.model_fields, "name")],
         "[channels.NAME]": [name for name in Channel.model_fields if name != "name"],
         "[[maintenance]]": list(Maintenance.model_fields),
+        "[anchors]": [name for name in Anchors.model_fields if name != "timestamps"],
+        "[[anchors.timestamps]]": list(Authority.model_fields),
     }
     assert {title: keys for title, keys in listed.items() if keys} == tables

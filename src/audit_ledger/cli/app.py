@@ -14,6 +14,7 @@ from audit_ledger import cli
 from audit_ledger.cli import (
     administration,
     amendments,
+    anchoring,
     calls,
     config,
     governance,
@@ -171,8 +172,11 @@ retention = typer.Typer(invoke_without_command=True, callback=governance.retenti
 retention.command("show")(governance.retention_show)
 retention.command("set")(governance.retention_set)
 app.add_typer(retention, name="retention", rich_help_panel="Officers")
+app.command(rich_help_panel="Officers")(anchoring.recover)
 
 app.command(rich_help_panel="Evidence")(sealing.seal)
+app.command(rich_help_panel="Evidence")(anchoring.anchor)
+app.command(rich_help_panel="Evidence")(anchoring.anchors)
 app.command(rich_help_panel="Evidence")(publishing.publish)
 prove = typer.Typer(no_args_is_help=True, help="Write files that show to outsiders what is in the ledger.")
 prove.command("event")(sealing.prove_event)

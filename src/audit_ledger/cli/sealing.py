@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit_ledger import cli
+from audit_ledger.cli import anchoring
 from audit_ledger.cli.output import complain, count, print_pairs
 from audit_ledger.cli.place import Role
 from audit_ledger.errors import ConfigurationError, EvidenceInvalid, InvalidValue
@@ -46,6 +47,8 @@ def seal(
             sealed = ledger.seal(tell=tell)
         if sealed is not None:
             show(sealed)
+        anchoring.after_seal(ledger)
+        if sealed is not None:
             return
         found = ledger.status()
     typer.echo(f"nothing new since position {found.sealed}" if found.position else "the ledger is empty")
@@ -58,6 +61,7 @@ class _Follower:
         self._ledger = ledger
         self._looked = 0
         self._sealed_at: float | None = None
+        self._anchoring = anchoring.in_background(ledger)
 
     def look(self) -> None:
         """Seal, if it is time."""
@@ -73,6 +77,7 @@ class _Follower:
                 show(sealed)
                 sys.stdout.flush()
             self._sealed_at = now
+            self._anchoring.step()
         self._looked = row["position"]
 
 

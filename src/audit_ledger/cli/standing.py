@@ -38,6 +38,8 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
             ("head", f"position {found.position}"),
             ("recorded", found.recorded_at),
             ("sealed", _sealed(found)),
+            ("anchored", _anchored(found)),
+            ("refused", found.refused),
             ("set aside", count(found.set_aside, "event") if found.set_aside else "none"),
             ("spooled", waiting if spooled.events else "none"),
         ]
@@ -51,6 +53,20 @@ def _sealed(found: Any) -> str:
     if not found.sealed:
         return f"nothing yet; {unsealed}"
     return f"up to position {found.sealed} at {instant(found.sealed_at)}; {unsealed}"
+
+
+def _anchored(found: Any) -> str:
+    exposed = "nothing unanchored"
+    if found.unanchored:
+        upto = f"positions {found.anchored + 1} to {found.position}, since {instant(found.unanchored_since)}"
+        exposed = (
+            f"{count(found.unanchored, 'event')} ({upto}) not anchored:"
+            " a superuser with the key could rewrite them"
+        )
+    if not found.anchored:
+        return f"nothing yet; {exposed}"
+    places = ", ".join(found.anchored_by)
+    return f"up to position {found.anchored} at {instant(found.anchored_at)} by {places}; {exposed}"
 
 
 def projections_status(ctx: typer.Context, as_json: Json = False) -> None:

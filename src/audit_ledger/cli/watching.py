@@ -6,7 +6,7 @@ import signal
 import threading
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,10 @@ from audit_ledger.cli.output import (
 )
 from audit_ledger.cli.place import asking
 from audit_ledger.cli.questions import SINCE, AsOf, Final
+
+if TYPE_CHECKING:
+    from audit_ledger.reading.interface import Reading
+    from audit_ledger.watching.check import Checked
 
 ALERT_ID = typer.Argument(help="The alert's id, or its first digits.")
 
@@ -77,7 +81,9 @@ def check(
     """Look once for what is not well: for cron.
 
     Runs that failed, were not begun when ledger.toml says so, take too long, show no sign of life or brought
-    nothing, and whatever else a watcher would find; or no run at all. Ends with 1 when there is something.
+    nothing, and whatever else a watcher would find; or no run at all. And whether the ledger continues its
+    checkpoints that are kept elsewhere, where [anchors] of ledger.toml says where. Ends with 1 when there is
+    something.
 
     Example: audit-ledger check --since 24h
     """
@@ -85,19 +91,39 @@ def check(
 
     with asking(ctx) as ledger:
         start = instant_of(since, now=ledger.now)
-        findings = ledger.check(start)
+        findings = [*_elsewhere(ledger), *ledger.check(start)]
         number = ledger.runs.started_since(start).count()
     if as_json:
         print_json([asdict(found) for found in findings])
     else:
         for found in findings:
-            about = f" {found.task}" if found.task else f" since {instant(start)}"
+            about = f" since {instant(start)}" if found.kind == "none" else ""
+            about = f" {found.task}" if found.task else about
             run = f" (run {found.run_id.hex[:8]})" if found.run_id else ""
             typer.echo(one_line(f"❌ {found.kind}{about}{run}: {found.detail}"))
         if not findings:
             typer.echo(f"✅ {count(number, 'run')} since {instant(start)}: nothing is wrong")
     if findings:
         raise typer.Exit(cli.WRONG)
+
+
+def _elsewhere(ledger: Reading) -> list[Checked]:
+    """What comparing with checkpoints that are kept elsewhere finds; nothing, of a ledger as it was."""
+    from audit_ledger import Ledger
+    from audit_ledger.errors import LedgerError
+    from audit_ledger.watching.check import Checked
+
+    if not isinstance(ledger, Ledger):
+        return []
+    try:
+        looked = ledger.look_outside()
+    except LedgerError as error:
+        return [Checked("outside", str(error))]
+    refused = ledger.status().refused
+    if refused is None and looked.wrong is not None:  # who may not say so in the database
+        refused = f"expected {looked.wrong.expected}; found {looked.wrong.actual}"
+    found = [Checked("outside", str(trouble)) for trouble in looked.troubles]
+    return found if refused is None else [Checked("refused", f"the ledger refuses events: {refused}"), *found]
 
 
 def watch(

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         BodyErased,
         HoldAdded,
         HoldReleased,
+        LedgerRecovered,
         RetentionChanged,
     )
     from audit_ledger.events.statements import (
@@ -109,6 +110,7 @@ __all__ = [
     "HoldReleased",
     "KeyRotated",
     "Kind",
+    "LedgerRecovered",
     "LedgerVerified",
     "Name",
     "Notice",
@@ -152,6 +154,7 @@ _PLACES = {
     "HoldReleased": "officers",
     "KeyRotated": "evidence",
     "Kind": "watching",
+    "LedgerRecovered": "officers",
     "LedgerVerified": "evidence",
     "Notice": "watching",
     "RetentionChanged": "officers",

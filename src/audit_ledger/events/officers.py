@@ -1,9 +1,9 @@
-"""What officers decide: erasing, holding, keeping."""
+"""What officers decide: erasing, holding, keeping, and going on after a history was lost."""
 
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from audit_ledger.events.form import (
     MAX_DAYS,
@@ -16,6 +16,8 @@ from audit_ledger.events.form import (
     Position,
     Reason,
 )
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BodyErased(Event):
@@ -63,6 +65,36 @@ class HoldReleased(Event):
     occurred_at: Instant
     reason: Reason
     v: Literal[1] = 1
+
+
+class LedgerRecovered(Event):
+    """An officer opened another origin, whose id is the event's stream; this is the first event under it.
+
+    `checkpoint_…` is the highest checkpoint of the previous origin that was kept elsewhere: its size, its
+    root and the SHA-256 of its note, hexadecimal. Events from `lost_from` up to `lost_upto` were in it, and
+    are not here.
+    """
+
+    by: Name
+    checkpoint_digest: Digest | None = None
+    checkpoint_root: Digest | None = None
+    checkpoint_size: Position | None = None
+    clone: bool = False
+    lost_from: Position | None = None
+    lost_upto: Position | None = None
+    occurred_at: Instant
+    previous_origin: UUID
+    reason: Reason
+    v: Literal[1] = 1
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        stated = (self.checkpoint_digest, self.checkpoint_root, self.checkpoint_size)
+        if len({one is None for one in stated}) != 1 or (self.lost_from is None) != (self.lost_upto is None):
+            raise ValueError(
+                "expected digest, root and size of a checkpoint, or none of them; lost_from with lost_upto"
+            )
+        return self
 
 
 class RetentionChanged(Event):

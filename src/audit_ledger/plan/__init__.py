@@ -1,4 +1,4 @@
-"""What ledger.toml says of tasks, channels and maintenance windows.
+"""What ledger.toml says of tasks, channels, maintenance windows and anchors.
 
     plan = load_plan()
     plan.task("data_fetch:congress_daily").grace    # what [watch] says, where the file does not name the task
@@ -7,10 +7,13 @@ values.py has the forms of durations, time zones, schedules and quiet hours; mod
 reads the file and says what is wrong with it.
 """
 
-from audit_ledger.plan.loading import Problem, examine, load_plan
+from audit_ledger.plan.anchors import Anchors, Authority
+from audit_ledger.plan.loading import Problem, examine, load_anchors, load_plan
 from audit_ledger.plan.models import Channel, Maintenance, Overlap, Plan, Severity, Task, Watch
 
 __all__ = [
+    "Anchors",
+    "Authority",
     "Channel",
     "Maintenance",
     "Overlap",
@@ -20,5 +23,6 @@ __all__ = [
     "Task",
     "Watch",
     "examine",
+    "load_anchors",
     "load_plan",
 ]

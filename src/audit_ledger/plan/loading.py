@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from audit_ledger.errors import ConfigurationError
 from audit_ledger.ledger_toml import Key, NotToml, config_file, key_text, line_of, parse
-from audit_ledger.plan.models import Channel, Maintenance, Plan, Table, Task, Watch, task_of
+from audit_ledger.plan.anchors import Anchors
+from audit_ledger.plan.models import Channel, Maintenance, Plan, Task, Watch, task_of
+from audit_ledger.plan.table import Table
 from audit_ledger.plan.values import Unfit, duration_text
 from audit_ledger.settings import wrong_settings
 
@@ -61,7 +63,7 @@ class _Finding:
 
 
 def load_plan(path: Path | None = None) -> Plan:
-    """What ledger.toml says of tasks, channels and maintenance.
+    """What ledger.toml says of tasks, channels, maintenance and anchors.
 
     Args:
         path: The file; by default the one that the settings come from, and nothing where that is not there.
@@ -73,6 +75,22 @@ def load_plan(path: Path | None = None) -> Plan:
     if problems:
         raise problems[0].error()
     return plan
+
+
+def load_anchors(path: Path | None = None) -> Anchors:
+    """What ledger.toml says of anchors; what else is wrong with it does not matter.
+
+    Args:
+        path: The file; by default the one that the settings come from, and nothing where that is not there.
+
+    Raises:
+        ConfigurationError: the first problem of the file, or of its table [anchors].
+    """
+    plan, problems = examine(path)
+    for problem in problems:
+        if problem.key.partition(".")[0].partition("[")[0] in ("", "anchors"):
+            raise problem.error()
+    return plan.anchors
 
 
 def examine(path: Path | None = None) -> tuple[Plan, list[Problem]]:
@@ -149,7 +167,12 @@ class _Reader:
         self._channels_are_there(watch, tasks, channels)
         self._escalation_ends(channels)
         return Plan(
-            watch=watch, tasks=tasks, channels=channels, maintenance=self._maintenance(), file=self.file
+            watch=watch,
+            tasks=tasks,
+            channels=channels,
+            maintenance=self._maintenance(),
+            anchors=self._anchors(),
+            file=self.file,
         )
 
     def _table(self, name: str, value: object) -> dict[str, Any]:
@@ -178,12 +201,32 @@ class _Reader:
         made = (self._made(Maintenance, ("maintenance", n), table) for n, table in enumerate(given))
         return tuple(window for window in made if window is not None)
 
+    def _anchors(self) -> Anchors:
+        table = dict(self._table("anchors", self.content.get("anchors", {})))
+        folders, authorities = table.get("folders"), table.get("timestamps")
+        if isinstance(folders, list):
+            table["folders"] = [self._path(folder) for folder in folders]
+        if "keys" in table:
+            table["keys"] = self._path(table["keys"])
+        if isinstance(authorities, list):
+            table["timestamps"] = [
+                {**one, "certificate": self._path(one["certificate"])}
+                if isinstance(one, dict) and "certificate" in one
+                else one
+                for one in authorities
+            ]
+        return self._made(Anchors, ("anchors",), table) or Anchors()
+
+    def _path(self, path: object) -> object:
+        """A path of the file: a relative one is beside it."""
+        if not isinstance(path, str) or not path:
+            return path
+        return str(self.file.parent.absolute() / Path(path).expanduser())
+
     def _beside_the_file(self, table: dict[str, Any]) -> dict[str, Any]:
         """A relative url_file is beside ledger.toml."""
         path = table.get("url_file")
-        if not isinstance(path, str) or not path:
-            return table
-        return {**table, "url_file": str(self.file.parent.absolute() / Path(path).expanduser())}
+        return table if path is None else {**table, "url_file": self._path(path)}
 
     def _made(
         self, model: type[_T], key: Key, table: dict[str, Any], watch: Watch | None = None, **more: str

@@ -1,4 +1,4 @@
-"""What ledger.toml says of tasks, channels and maintenance, as frozen models.
+"""What ledger.toml says of tasks, channels, maintenance and anchors, as frozen models.
 
 What `[watch]` says holds for every task, also for one that the file does not name, unless the task's own
 table says otherwise.
@@ -13,8 +13,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from cronsim import CronSim
 from pydantic import (
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     StrictBool,
@@ -24,6 +22,8 @@ from pydantic import (
 
 from audit_ledger.errors import ConfigurationError
 from audit_ledger.events import Count, Name, Text
+from audit_ledger.plan.anchors import Anchors
+from audit_ledger.plan.table import Table
 from audit_ledger.plan.values import (
     Duration,
     Listed,
@@ -39,12 +39,6 @@ from audit_ledger.plan.values import (
 Overlap = Literal["allow", "skip", "fail"]
 Severity = Literal["critical", "warning"]
 Names = Annotated[tuple[Name, ...], Listed]
-
-
-class Table(BaseModel):
-    """Base of every table of ledger.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Watch(Table):
@@ -297,6 +291,7 @@ class Plan(Table):
     tasks: dict[str, Task] = Field(default_factory=dict)
     channels: dict[str, Channel] = Field(default_factory=dict)
     maintenance: tuple[Maintenance, ...] = ()
+    anchors: Anchors = Anchors()
     file: Path | None = None
 
     def task(self, name: str) -> Task:

@@ -35,7 +35,13 @@ GUARDS = {
     "events_guard": "events",
     "events_immutable": "events",
     "head_immutable": "head",
-    "origin_immutable": "origin",
+    "origins_immutable": "origins",
+    "origins_close": "origins",
+    "refusals_immutable": "refusals",
+    "refusals_begin": "refusals",
+    "anchors_immutable": "anchors",
+    "closed_checkpoints_immutable": "closed_checkpoints",
+    "closed_tiles_immutable": "closed_tiles",
 }
 """The triggers that keep the ledger append-only, and their tables."""
 
@@ -82,6 +88,7 @@ def _database(settings: Settings) -> Iterator[Check]:
             role = _role(conn, settings)
             yield role
             yield _guards(conn, settings.name)
+            yield from _refusal(conn)
         yield from _read_models(url, settings, may_update=role.ok)
     except (NotInitialised, SchemaMismatch, WrongRole) as error:
         yield Check("ledger", ok=False, detail=_found(error), remedy=error.remedy)
@@ -148,6 +155,19 @@ def _ledger(conn: Connection[DictRow], name: str, ledger_id: UUID) -> Check:
             remedy="run `audit-ledger init` as an administrator of the database",
         )
     return Check("ledger", ok=True, detail=f"{name} is initialised and current, id {ledger_id}")
+
+
+def _refusal(conn: Connection[DictRow]) -> Iterator[Check]:
+    """That events are refused, where they are."""
+    for row in conn.execute(
+        "SELECT r.expected, r.actual FROM refusals r, head h WHERE h.refuses ORDER BY r.number DESC LIMIT 1"
+    ):
+        yield Check(
+            "refused",
+            ok=False,
+            detail=f"events are refused: expected {row['expected']}; found {row['actual']}",
+            remedy="restore the right database; where there is none, audit-ledger recover",
+        )
 
 
 def _role(conn: Connection[DictRow], settings: Settings) -> Check:

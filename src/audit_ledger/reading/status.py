@@ -41,6 +41,12 @@ class Status:
         sealed: Position up to which events are sealed; 0 where none are.
         sealed_at: When they were; None where none are.
         unsealed: Events behind it: durable, not yet proven.
+        anchored: Position up to which a checkpoint went out; 0 where none did.
+        anchored_at: When, by its earliest timestamp, else by the writer of a file; None where none did.
+        anchored_by: The folders and authorities that have it.
+        unanchored: Events behind it, which who has the key and a superuser's rights could rewrite unseen.
+        unanchored_since: When the first of them was recorded.
+        refused: Why events are refused; None where they are not.
         set_aside: Events that could not be folded.
         read_models: Progress and lag of each read model.
     """
@@ -54,6 +60,12 @@ class Status:
     sealed: int
     sealed_at: datetime | None
     unsealed: int
+    anchored: int
+    anchored_at: datetime | None
+    anchored_by: list[str]
+    unanchored: int
+    unanchored_since: datetime | None
+    refused: str | None
     set_aside: int
     read_models: list[ReadModel]
 
@@ -67,9 +79,21 @@ def status(database: Database, place: str) -> Status:
         "       (SELECT recorded_at FROM events WHERE position = 1) AS first_recorded_at,"
         "       coalesce(c.size, 0) AS sealed, c.sealed_at,"
         "       greatest(h.position - coalesce(c.size, 0), 0) AS unsealed,"
+        "       coalesce(a.size, 0) AS anchored, a.stated_at AS anchored_at,"
+        "       coalesce(a.names, '{}') AS anchored_by,"
+        "       greatest(h.position - coalesce(a.size, 0), 0) AS unanchored,"
+        "       (SELECT e.recorded_at FROM events e WHERE e.position = coalesce(a.size, 0) + 1)"
+        "           AS unanchored_since,"
+        "       (SELECT format('expected %s; found %s', r.expected, r.actual) FROM refusals r"
+        "         WHERE h.refuses ORDER BY r.number DESC LIMIT 1) AS refused,"
         "       (SELECT count(*) FROM set_aside) AS set_aside"
         "  FROM origin o CROSS JOIN head h"
         "  LEFT JOIN (SELECT * FROM checkpoints ORDER BY size DESC LIMIT 1) c ON true"
+        "  LEFT JOIN LATERAL (SELECT b.size, array_agg(b.name ORDER BY b.number) AS names,"
+        "                            coalesce(min(b.stated_at) FILTER (WHERE b.kind = 'timestamp'),"
+        "                                     min(b.stated_at)) AS stated_at"
+        "                       FROM anchors b WHERE b.origin = o.id"
+        "                      GROUP BY b.size ORDER BY b.size DESC LIMIT 1) a ON true"
     )
     models = database.query("SELECT * FROM progress ORDER BY ordinal")
     return Status(

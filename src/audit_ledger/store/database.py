@@ -33,6 +33,7 @@ from audit_ledger.errors import (
     RetentionNotOver,
     Unreachable,
     VersionConflict,
+    WritesRefused,
     WrongRole,
 )
 from audit_ledger.settings import Settings
@@ -376,13 +377,14 @@ REFUSALS: dict[str, tuple[type[LedgerError], str | None]] = {
     "AL012": (ReadModelsBehind, None),
     "AL016": (WrongRole, "a member of {name}_sealer"),
     "AL013": (EvidenceInvalid, "hashes and sizes that go on from those that are stored"),
+    "AL020": (WritesRefused, "the history that the ledger had when that checkpoint went out"),
 }
 """What SQLSTATEs of ours are, and what would have been right; any other is an append refused."""
 
 ERASING = re.compile("scan_for_bodies|begin_erasure|erase_body")
 """The functions that only officers may call."""
 
-SEALING = re.compile("seal_lock_key|begin_seal|add_tiles|add_checkpoint|announce_key")
+SEALING = re.compile("seal_lock_key|begin_seal|add_tiles|add_checkpoint|add_anchor|announce_key")
 """The functions that only sealers may call."""
 
 WAITED_FOR = {"update_read_models": "progress", "body_lock_key": "bodies", "begin_seal": "seal"}

@@ -48,12 +48,14 @@ class Ready:
 
     Attributes:
         ledger_id: The ledger's identity.
+        made_as: The identity that it was made with.
         user: The role that is connected.
         may_write: Whether it may append events here: it has the right, and this is no standby.
         may_govern: Whether it may also erase, hold and set the retention.
     """
 
     ledger_id: UUID
+    made_as: UUID
     user: str
     may_write: bool
     may_govern: bool
@@ -146,7 +148,7 @@ def check(conn: psycopg.Connection[Any], name: str) -> Ready:
         migrations = sql.Identifier(name, "migrations")
         here = cursor.execute(
             sql.SQL(
-                "SELECT (SELECT id FROM {origin}), coalesce(max(number), -1),"
+                "SELECT (SELECT id FROM {origin}), (SELECT made_as FROM {origin}), coalesce(max(number), -1),"
                 " has_table_privilege({events}, 'INSERT') AND NOT pg_is_in_recovery(),"
                 " coalesce((SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles"
                 "            WHERE rolname = {officer}), false)"
@@ -159,7 +161,7 @@ def check(conn: psycopg.Connection[Any], name: str) -> Ready:
             )
         ).fetchone()
     assert here is not None  # an aggregate always has a row
-    ledger_id, number, may_write, may_govern = here
+    ledger_id, made_as, number, may_write, may_govern = here
     ours = _number(schema_files()[-1])
     if number < ours:
         raise SchemaMismatch(
@@ -170,7 +172,7 @@ def check(conn: psycopg.Connection[Any], name: str) -> Ready:
         )
     if number > ours:
         raise _newer(name, number, ours)
-    return Ready(ledger_id, user, may_write, may_write and may_govern)
+    return Ready(ledger_id, made_as, user, may_write, may_write and may_govern)
 
 
 def _newer(name: str, number: int, ours: int) -> SchemaMismatch:

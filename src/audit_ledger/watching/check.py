@@ -17,7 +17,8 @@ class Checked:
     """Something that somebody on call should look at.
 
     Attributes:
-        kind: What it is (watching.findings), or "none": no run at all has started.
+        kind: What it is (watching.findings); "none": no run at all has started; "refused": the ledger refuses
+            events; "outside": checkpoints that are kept elsewhere cannot be compared.
         detail: What is the matter, in words.
         task: The task.
         run_id: The run, where it is about one.
@@ -25,7 +26,7 @@ class Checked:
         endpoint: The endpoint, where it is about one.
     """
 
-    kind: Kind | Literal["none"]
+    kind: Kind | Literal["none", "refused", "outside"]
     detail: str
     task: str | None = None
     run_id: UUID | None = None

@@ -13,12 +13,13 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from audit_ledger.errors import ConfigurationError, LedgerError
+from audit_ledger.errors import ConfigurationError, LedgerError, WritesRefused
 from audit_ledger.plan import Channel, Plan, load_plan
 from audit_ledger.settings import Settings
 from audit_ledger.store.database import Database, configure, connect
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.watching import channels
+from audit_ledger.watching.elsewhere import Elsewhere
 from audit_ledger.watching.outbox import Attempt
 from audit_ledger.watching.verification import Verification, verdict
 from audit_ledger.watching.watcher import Send, Watcher
@@ -131,16 +132,19 @@ def _in_turns(
 ) -> None:
     """Wait for a turn, and work until the database is lost; again and again."""
     pause = 0.5
+    elsewhere = Elsewhere(database)
     while not stopped.is_set():
         try:
             with _turn(database, settings, stopped) as conn:
                 if conn is None:
                     return
                 pause = 0.5
-                _at_work(conn, database, source, send, stopped, at_work, verification)
+                _at_work(conn, database, source, send, stopped, at_work, verification, elsewhere)
         except (LedgerError, psycopg.Error) as error:
             if isinstance(error, ConfigurationError):
                 raise
+            if isinstance(error, WritesRefused):
+                elsewhere.tell(source.plan, error)
             log.critical("❌ watching was interrupted: %s", error)
             stopped.wait(pause)
             pause = min(2 * pause, 30)
@@ -176,6 +180,7 @@ def _at_work(
     stopped: threading.Event,
     at_work: AtWork,
     verification: Verification | None,
+    elsewhere: Elsewhere,
 ) -> None:
     def clock() -> datetime:
         """The clock that recorded_at goes by; it does not go back behind the last event."""
@@ -191,6 +196,7 @@ def _at_work(
             while not stopped.is_set():
                 if source.changed():
                     watcher.define(source.plan)
+                elsewhere.step(source.plan)
                 stopped.wait(max(0.0, looked + SETTLE - time.monotonic()))
                 looked = time.monotonic()
                 next_at = watcher.step()
