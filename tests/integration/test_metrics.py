@@ -36,6 +36,7 @@ from audit_ledger.events import (
     WatchAdvanced,
 )
 from audit_ledger.evidence import keyring
+from audit_ledger.evidence.anchors import note_anchor
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.store.server import EmbeddedServer
 from audit_ledger.watching import tally
@@ -205,12 +206,19 @@ def alert(recorder: LedgerRecorder, channel: str = "mail") -> tuple[UUID, UUID, 
     return stream, alert_id, named
 
 
-def test_every_metric_is_described_and_served(recorder: LedgerRecorder, scrape: Scrape) -> None:
+def test_every_metric_is_described_and_served(
+    ledger: Ledger, recorder: LedgerRecorder, server: EmbeddedServer, database: str, scrape: Scrape
+) -> None:
     run = start(recorder, "daily", NOON)
     call = ApiCallMade.of(endpoint="api.example.com/a", http_status_code=200, occurred_at=NOON)
     end(recorder, run, NOON, call)
     stream, _, named = alert(recorder)
     recorder.append(stream, 2, [AlertDelivered.of(**named), WatchAdvanced.of(occurred_at=NOON, upto=1)])
+    with audit_ledger.connect(server.url("ledger_sealer", database)) as sealer:
+        keyring.make(sealer.settings, str(ledger.ledger_id))
+        sealed = sealer.seal()
+        assert sealed is not None
+        note_anchor(sealer.database, sealed.size, "folder", "/elsewhere", NOON)
     seen = scrape()
     served = {family.name: family for family in seen.families if family.name.startswith(PREFIX)}
     for metric in METRICS:
