@@ -120,6 +120,7 @@ def verify_proof(file: Path, key: str) -> None:
     """Check a file that `prove event` made, without the ledger; ends with 1 where it proves nothing."""
     from audit_ledger.evidence.keys import ED25519, Verifier
     from audit_ledger.evidence.proving import verify_event
+    from audit_ledger.evidence.sealing import rotated
 
     verifier = Verifier.parse(key.strip())
     if verifier.type != ED25519:
@@ -152,3 +153,6 @@ def verify_proof(file: Path, key: str) -> None:
         f"\n✅ this event is in the ledger {verifier.name},"
         f" in its checkpoint of {count(verified.checkpoint.size, 'event')}"
     )
+    if event.type == "KeyRotated":
+        _, following = rotated(event.position, event.state)
+        typer.echo(f"from its next checkpoint on it is signed by {following.key}")
