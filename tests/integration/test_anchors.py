@@ -940,3 +940,37 @@ def test_the_keyring_does_not_find_the_old_key(place: Place) -> None:
     assert keyring.find(settings, place.signer.name) == place.signer
     with pytest.raises(ConfigurationError):
         keyring.find(settings, str(done.origin))
+
+
+def test_keys_that_were_changed_before_a_recovery_do_not_matter_after_it(place: Place) -> None:
+    place.anchored(3)
+    with place.connect("ledger_sealer") as sealer:
+        rotated = sealer.rotate_key(reason="yearly", by="Ann")
+        place.keys.write_text(place.keys.read_text() + rotated.next.key + "\n")
+        assert sealer.seal() is not None
+    with place.connect("ledger_officer") as officer:
+        done = officer.recover(reason="a copy", by="Ann", clone=True)
+    signer = place.new_key(str(done.origin))
+    sealed = place.seal()
+    assert sealed is not None
+    assert (sealed.origin, sealed.size) == (signer.name, 5)
+    assert place.anchor().failures == ()
+    with place.connect() as ledger:
+        assert ledger.verify_live().same
+
+
+def test_a_checkpoint_of_a_key_that_followed_counts_once_it_is_pinned(place: Place) -> None:
+    place.anchored(3)
+    with place.connect("ledger_sealer") as sealer:
+        rotated = sealer.rotate_key(reason="yearly", by="Ann")
+        assert sealer.seal() is not None
+    assert place.anchor().failures == ()  # signed by both
+    assert place.anchored(1).failures == ()
+    with place.connect() as ledger:
+        looked = ledger.look_outside()
+        assert looked.highest is not None
+        assert (looked.highest.stated.size, len(looked.troubles)) == (4, 1)
+        place.keys.write_text(place.keys.read_text() + rotated.next.key + "\n")
+        looked = ledger.look_outside()
+        assert looked.highest is not None
+        assert (looked.highest.stated.size, looked.troubles) == (5, ())

@@ -184,6 +184,18 @@ ALL: list[Event] = [
     HoldAdded(occurred_at=NOW, by="ada", reason="court", hold_id=UUID(int=1), payload_id=3),
     HoldReleased(occurred_at=NOW, by="ada", reason="over", hold_id=UUID(int=1)),
     RetentionChanged(occurred_at=NOW, by="ada", reason="law", days=0),
+    LedgerRecovered(occurred_at=NOW, by="ada", reason="a copy", previous_origin=UUID(int=1), clone=True),
+    LedgerRecovered(
+        occurred_at=NOW,
+        by="ada",
+        reason="disk lost",
+        previous_origin=UUID(int=1),
+        checkpoint_digest="0a" * 32,
+        checkpoint_root="1b" * 32,
+        checkpoint_size=9,
+        lost_from=3,
+        lost_upto=9,
+    ),
     KeyRotated(
         occurred_at=NOW,
         by="ada",
@@ -201,18 +213,6 @@ ALL: list[Event] = [
         root="0" * 64,
         size=8,
         wrong=0,
-    ),
-    LedgerRecovered(occurred_at=NOW, by="ada", reason="a copy", previous_origin=UUID(int=1), clone=True),
-    LedgerRecovered(
-        occurred_at=NOW,
-        by="ada",
-        reason="disk lost",
-        previous_origin=UUID(int=1),
-        checkpoint_digest="0a" * 32,
-        checkpoint_root="1b" * 32,
-        checkpoint_size=9,
-        lost_from=3,
-        lost_upto=9,
     ),
 ]
 

@@ -116,10 +116,15 @@ def look(database: Database, anchors: Anchors, files: Sequence[Path] = ()) -> Lo
     except (AnchorFailed, EvidenceInvalid) as error:
         return Looked(None, None, (error,))
     for folder in anchors.folders:
-        highest = _highest(folder, origin, keys, troubles)
+        try:
+            sizes = folders.sizes(folder, origin)
+        except AnchorFailed as error:
+            troubles.append(error)
+            continue
+        highest = _highest(folder, origin, sizes, keys, troubles)
         if highest is not None:
             found.append(highest)
-        troubles += _emptied(database, folder, 0 if highest is None else highest.stated.size)
+        troubles += _emptied(database, folder, max(sizes, default=0))
     for file in files:
         try:
             found.append(read(file, origin, keys))
@@ -224,14 +229,9 @@ def refuse(database: Database, wrong: Conviction) -> bool:
 
 
 def _highest(
-    folder: Path, origin: str, keys: Sequence[Verifier], troubles: list[LedgerError]
+    folder: Path, origin: str, sizes: Sequence[int], keys: Sequence[Verifier], troubles: list[LedgerError]
 ) -> Outside | None:
     """The highest checkpoint in a folder that counts; of the files above it, the first ones are troubles."""
-    try:
-        sizes = folders.sizes(folder, origin)
-    except AnchorFailed as error:
-        troubles.append(error)
-        return None
     found: Outside | None = None
     passed: list[LedgerError] = []
     for size in sizes:

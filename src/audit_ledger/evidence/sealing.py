@@ -172,7 +172,8 @@ def _signers(cursor: Cursor, last: Stored, held: Sequence[Signer]) -> list[Signe
         )
     cursor.execute(
         "SELECT position, state FROM events"
-        " WHERE position > %s AND position <= %s AND type = 'KeyRotated' ORDER BY position",
+        " WHERE position > greatest(%s, (SELECT max(after_position) FROM origins)) AND position <= %s"
+        "   AND type = 'KeyRotated' ORDER BY position",
         [last.size, last.position],
     )
     for position, state in cursor.fetchall():

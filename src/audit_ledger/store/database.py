@@ -384,7 +384,7 @@ REFUSALS: dict[str, tuple[type[LedgerError], str | None]] = {
 ERASING = re.compile("scan_for_bodies|begin_erasure|erase_body")
 """The functions that only officers may call."""
 
-SEALING = re.compile("seal_lock_key|begin_seal|add_tiles|add_checkpoint|add_anchor|announce_key")
+SEALING = re.compile("seal_lock_key|begin_seal|add_tiles|add_checkpoint|announce_key|add_anchor")
 """The functions that only sealers may call."""
 
 WAITED_FOR = {"update_read_models": "progress", "body_lock_key": "bodies", "begin_seal": "seal"}

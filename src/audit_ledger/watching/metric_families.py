@@ -58,17 +58,17 @@ METRICS = (
     _gauge("scrape_duration_seconds", "How long it took to read the ledger for this scrape."),
     _counter("events_total", "Events on record: the position of the head."),
     _gauge("head_timestamp_seconds", "When the last event was recorded."),
-    _gauge("events_unsealed", "Events behind the last checkpoint: durable, not yet proven."),
     _gauge(
-        "events_unanchored",
+        "unanchored_events",
         "Events behind the last anchored checkpoint: what who has the key and all rights could rewrite.",
     ),
-    _gauge("last_anchor_timestamp_seconds", "When that checkpoint was anchored, as its first place states."),
+    _gauge("unanchored_seconds", "How long ago the first of them was recorded; 0 where there is none."),
     _gauge(
         "writes_refused", "Whether the ledger refuses events, since a checkpoint kept elsewhere convicts it."
     ),
     _gauge("events_set_aside", "Events that could not be folded into the read models."),
     _gauge("sealed_events", "Events that a signed checkpoint covers; 0 where nothing was ever sealed."),
+    _gauge("unsealed_events", "Events that no checkpoint covers yet: durable, not proven."),
     _gauge("unsealed_seconds", "How long ago the first of them was recorded; 0 where there is none."),
     _gauge("read_model_lag_events", "Events that a projection has yet to fold.", "projection"),
     _gauge(

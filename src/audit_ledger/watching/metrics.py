@@ -141,13 +141,12 @@ class LedgerCollector(Collector):
         add("events_total", state["position"])
         if state["recorded_at"] is not None:
             add("head_timestamp_seconds", state["recorded_at"].timestamp())
-        add("events_unsealed", state["unsealed"])
-        add("events_unanchored", state["unanchored"])
-        if state["anchored_at"] is not None:
-            add("last_anchor_timestamp_seconds", state["anchored_at"].timestamp())
+        add("unanchored_events", state["unanchored"])
+        add("unanchored_seconds", _since(state["unanchored_since"], now))
         add("writes_refused", float(state["refuses"]))
         add("events_set_aside", state["set_aside"])
         add("sealed_events", state["sealed"])
+        add("unsealed_events", max(0, state["position"] - state["sealed"]))
         add("unsealed_seconds", _since(state["unsealed_since"], now))
         for model in tally.lag:
             add("read_model_lag_events", max(0, state["position"] - model["position"]), model["projection"])

@@ -33,8 +33,7 @@ STATE = """
 SELECT h.position, nullif(h.recorded_at, '-infinity') AS recorded_at, clock_timestamp() AS now,
        (SELECT id FROM origin) AS ledger_id,
        h.refuses,
-       greatest(h.position - c.size, 0) AS unsealed,
-       a.stated_at AS anchored_at,
+       (SELECT e.recorded_at FROM events e WHERE e.position = coalesce(a.size, 0) + 1) AS unanchored_since,
        greatest(h.position - coalesce(a.size, 0), 0) AS unanchored,
        (SELECT count(*) FROM set_aside) AS set_aside,
        c.size AS sealed,
@@ -46,8 +45,8 @@ SELECT h.position, nullif(h.recorded_at, '-infinity') AS recorded_at, clock_time
                   AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended(%s, 0)) AS watched
   FROM head h
  CROSS JOIN (SELECT coalesce(max(k.size), 0) AS size FROM checkpoints k) c
-  LEFT JOIN (SELECT b.size, b.stated_at FROM anchors b JOIN origin o ON o.id = b.origin
-              ORDER BY b.size DESC, b.stated_at LIMIT 1) a ON true
+  LEFT JOIN (SELECT b.size FROM anchors b JOIN origin o ON o.id = b.origin
+              ORDER BY b.size DESC LIMIT 1) a ON true
 """
 
 LAG = """
