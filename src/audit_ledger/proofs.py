@@ -74,7 +74,9 @@ class Proofs(Reaching):
             InvalidValue: an argument cannot be recorded.
             VersionConflict: somebody else changes the key at the same moment.
             WrongRole: the role is no sealer.
+            WritesRefused: it does not continue a checkpoint that was kept elsewhere.
         """
+        self._refuse_where_convicted()
         return rotation.rotate(self.database, self.settings, self.ledger_id, reason=reason, by=by)
 
     def prove_event(self, position: int) -> proving.EventProof:

@@ -273,3 +273,20 @@ def test_a_command_of_a_refusing_ledger_is_run_and_spooled(
     assert ledger.spool.status().events > 0
     row = admin.execute("SELECT position FROM head").fetchone()
     assert row == (3,)
+
+
+def test_the_checkpoint_that_has_the_signatures_of_both_keys_goes_out_at_once(
+    folder: Path, ledger: Ledger, home: Path
+) -> None:
+    record(ledger)
+    ask("seal")
+    code, shown, _ = ask("key", "rotate", "--reason", "yearly", "--by", "Ann")
+    assert code == cli.FINE
+    (both,) = [path for path in folder.rglob("*.checkpoint") if path.read_bytes().count("— ".encode()) == 2]
+    assert both.stem == "4"
+    pinned = home / "ledger.vkey"
+    pinned.write_text(pinned.read_text() + shown.splitlines()[0] + "\n")
+    record(ledger)
+    assert ask("seal")[0] == cli.FINE
+    assert ask("anchor")[0] == cli.FINE
+    assert ask("anchor", "--check", str(both))[0] == cli.FINE

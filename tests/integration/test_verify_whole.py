@@ -451,3 +451,21 @@ def test_a_large_ledger_is_verified_in_chunks(server: EmbeddedServer, database: 
             ("event", 70_000),
             ("event", 131_900),
         ]
+
+
+def test_a_ledger_that_goes_on_under_another_origin_is_verified_by_its_new_key(
+    sealed: Sealed, officer: Ledger, server: EmbeddedServer, database: str
+) -> None:
+    officer.erase_record("X", 2, reason="asked for", by="Ann")
+    officer.recover(reason="a copy", by="Ann", clone=True)
+    with audit_ledger.connect(server.url("ledger_sealer", database)) as sealer:
+        assert sealer.ledger_id != sealed.ledger.ledger_id
+        keyring.make(sealer.settings, str(sealer.ledger_id))
+        sealer.seal()
+        done = sealer.rotate_key(reason="x")
+        sealer.seal()
+        for key in (done.previous, done.next):
+            found = whole.verify_log(sealer.database, [key])
+            assert (found.same, found.unchecked, found.checkpoints, found.erased) == (True, 0, 2, 1), (
+                found.faults
+            )

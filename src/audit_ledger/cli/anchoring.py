@@ -134,14 +134,14 @@ def _me(ledger: Ledger) -> str:
     return ledger.settings.actor or getpass.getuser()
 
 
-def after_seal(ledger: Ledger) -> bool:
-    """Anchor, where it is time; whether nothing failed. What fails is said, and stops nothing."""
+def after_seal(ledger: Ledger, *, at_once: bool = False) -> bool:
+    """Anchor, where it is time, or at once; whether nothing failed. What fails is said, and stops nothing."""
     from audit_ledger.ledger_toml import names_anchors
 
     if not names_anchors():
         return True
     try:
-        done = ledger.anchor_if_due()
+        done = ledger.anchor() if at_once else ledger.anchor_if_due()
     except LedgerError as error:
         warn(f"⚠️ nothing was anchored: {error}")
         return False

@@ -124,6 +124,7 @@ def key_rotate(
 
     Example: audit-ledger key rotate --reason "yearly" --by "Ann"
     """
+    from audit_ledger.cli.anchoring import after_seal
     from audit_ledger.cli.replaying import progress
     from audit_ledger.cli.sealing import show
     from audit_ledger.evidence.rotation import retire
@@ -134,10 +135,11 @@ def key_rotate(
             warn(f"goes on with the change at position {done.position}")
         with progress("sealing") as tell:
             sealed = ledger.seal(tell=tell)
+        typer.echo(done.next.key)
+        if sealed is not None:
+            show(sealed)
+            after_seal(ledger, at_once=True)  # the one checkpoint that has the signatures of both keys
         left = retire(ledger.database, ledger.settings, ledger.ledger_id, remove=remove_old)
-    typer.echo(done.next.key)
-    if sealed is not None:
-        show(sealed)
     warn(
         f"the key {done.previous.key_id.hex()} is followed by {done.next.key_id.hex()} from position"
         f" {done.position} on; to show it: audit-ledger prove event {done.position} -o rotated.tlog-proof"

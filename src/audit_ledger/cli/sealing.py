@@ -129,6 +129,7 @@ def verify_proofs(given: list[Path], key: str) -> None:
     """
     from audit_ledger.evidence.keys import ED25519, Verifier
     from audit_ledger.evidence.proving import verify_event
+    from audit_ledger.evidence.sealing import rotated
 
     verifier = Verifier.parse(key.strip())
     if verifier.type != ED25519:
@@ -136,7 +137,7 @@ def verify_proofs(given: list[Path], key: str) -> None:
             "key", expected="the verifier key of a ledger, of type 1", actual="one of a witness"
         )
     files = [file for one in given for file in _proofs_in(one)]
-    wrong, sizes = 0, set[int]()
+    wrong, sizes, following = 0, set[int](), list[str]()
     for file in files:
         try:
             event, verified = verify_event(_read(file), [verifier], origin=verifier.name)
@@ -145,6 +146,8 @@ def verify_proofs(given: list[Path], key: str) -> None:
             wrong += 1
             continue
         sizes.add(verified.checkpoint.size)
+        if event.type == "KeyRotated":
+            following.append(rotated(event.position, event.state)[1].key)
         if len(files) == 1:
             _show_event(event)
         else:
@@ -156,6 +159,8 @@ def verify_proofs(given: list[Path], key: str) -> None:
     size = count(max(sizes), "event")
     where = f"its checkpoint of {size}" if len(sizes) == 1 else f"{len(sizes)} checkpoints, of up to {size}"
     typer.echo(f"\n✅ {which} in the ledger {verifier.name}, in {where}")
+    for other in following:
+        typer.echo(f"from its next checkpoint on it is signed by {other}")
 
 
 def _proofs_in(given: Path) -> list[Path]:

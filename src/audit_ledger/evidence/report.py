@@ -121,7 +121,7 @@ def write(file: Path, content: dict[str, Any]) -> None:
 
 def name(began: datetime) -> str:
     """The file name of the report of a verification that began then."""
-    return f"verification-{began.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"
+    return f"verification-{began.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}.json"
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

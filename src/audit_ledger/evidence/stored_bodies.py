@@ -70,8 +70,14 @@ class Bodies:
     truncated: int = 0
 
 
-def verify_bodies(cursor: Cursor, origin: str, note: Note) -> Bodies:
-    """Recompute the commitments of all bodies that are there; note each that is not what was committed to."""
+def verify_bodies(cursor: Cursor, made_as: str, note: Note) -> Bodies:
+    """Recompute the commitments of all bodies that are there; note each that is not what was committed to.
+
+    Args:
+        cursor: The ledger.
+        made_as: The id that it was made with, after which the streams of erasures are named.
+        note: Notes a fault.
+    """
     found = Bodies()
     with cursor.copy(BODIES) as copy:
         copy.set_types(["text", "bytea", "bytea", "int8", "bytea"])
@@ -79,7 +85,7 @@ def verify_bodies(cursor: Cursor, origin: str, note: Note) -> Bodies:
             _verify(found, note, *row)
     for commitment, position, number in _asked(cursor, MISSING):
         note("body", position, f"the body {commitment}, which the event refers to, is gone", times=number)
-    for commitment in _untold(cursor, origin):
+    for commitment in _untold(cursor, made_as):
         note("body", None, f"the body {commitment} was erased, and no event says so")
     for commitment, media_type, number in _asked(cursor, MISNAMED):
         note(
@@ -97,7 +103,7 @@ def _asked(cursor: Cursor, statement: str) -> list[tuple[Any, ...]]:
     return [(*row[:-1], row[-1] - len(rows) + 1 if index == 0 else 1) for index, row in enumerate(rows)]
 
 
-def _untold(cursor: Cursor, origin: str) -> Iterator[str]:
+def _untold(cursor: Cursor, made_as: str) -> Iterator[str]:
     """The bodies whose bytes are gone without an event: each erasure is in a stream of the body's own."""
     last = ""
     while True:
@@ -105,7 +111,7 @@ def _untold(cursor: Cursor, origin: str) -> Iterator[str]:
         if not page:
             return
         last = page[-1]
-        streams = [uuid5(UUID(origin), commitment) for commitment in page]
+        streams = [uuid5(UUID(made_as), commitment) for commitment in page]
         yield from [row[0] for row in cursor.execute(UNTOLD, [page, streams]).fetchall()]
 
 

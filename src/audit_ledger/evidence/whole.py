@@ -150,12 +150,12 @@ def verify_log(database: Database, keys: Iterable[Verifier] = (), tell: Tell = s
 
 
 def _verify(cursor: Cursor, keys: Iterable[Verifier], tell: Tell) -> LogVerified:
-    cursor.execute("SELECT id::text FROM origin")
-    (origin,) = one(cursor)
+    cursor.execute("SELECT id::text, made_as::text FROM origin")
+    origin, made_as = one(cursor)
     faults = Faults()
     log = Rehash(cursor, origin, _related(cursor, origin, keys, faults), faults.add)
     log.verify(tell)
-    bodies = verify_bodies(cursor, origin, faults.add)
+    bodies = verify_bodies(cursor, made_as, faults.add)
     cursor.execute("SELECT count(*) FROM tiles")
     return LogVerified(
         position=log.last,
