@@ -212,7 +212,10 @@ COMMENT ON VIEW task_event IS 'RunSkipped, TaskDefined and TaskRemoved events, d
 -- RunMissed, RunAbandoned and AnomalyFound alike: what watchers found.
 CREATE VIEW finding AS
 SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
-       CASE e.type WHEN 'RunMissed' THEN 'missed' WHEN 'RunAbandoned' THEN 'abandoned' ELSE d.s ->> 'kind' END AS kind,
+       CASE WHEN e.type = 'RunMissed'                     THEN 'missed'
+            WHEN e.type = 'RunAbandoned'                  THEN 'abandoned'
+            WHEN d.s ->> 'kind' IN ('missed', 'abandoned') THEN 'no kind: ' || (d.s ->> 'kind')
+            ELSE d.s ->> 'kind' END                     AS kind,
        (d.s ->> 'alert_id')::uuid                      AS alert_id,
        (d.s ->> 'key') COLLATE "C"                     AS key,
        as_instant(d.s ->> 'occurred_at')               AS occurred_at,
@@ -226,7 +229,7 @@ SELECT e.position, e.recorded_at, e.recorded_by, e.stream_id, e.version,
   FROM events e
  CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS s OFFSET 0) d
  WHERE e.type IN ('RunMissed', 'RunAbandoned', 'AnomalyFound');
-COMMENT ON VIEW finding IS 'RunMissed, RunAbandoned and AnomalyFound events, decoded.';
+COMMENT ON VIEW finding IS 'RunMissed, RunAbandoned and AnomalyFound events, decoded; an AnomalyFound is neither of the others.';
 
 -- name: alert_event
 -- What happened to alerts, from AlertRaised to AlertResolved.

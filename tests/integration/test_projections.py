@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
 from audit_ledger import Ledger
-from audit_ledger.events import RecordIngested
+from audit_ledger.events import RecordIngested, canonical_json
 from audit_ledger.store.migrations import install_projection
 from audit_ledger.store.sql import SqlFile, projection_files
 
@@ -143,3 +143,39 @@ def test_many_events_that_cannot_be_folded_are_set_aside_in_time(ledger: Ledger,
     ledger.update_read_models()
     assert admin.execute("SELECT count(*) FROM set_aside").fetchall() == [(3000,)]
     assert ledger.touches.count() == 2
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_anomaly_ends_no_run_whatever_it_calls_itself(ledger: Ledger, admin: Admin, alone: bool) -> None:
+    """Whether a range holds events of runs besides must not matter to what is folded from it."""
+    with ledger.run("t", "s") as run:
+        run.flush()
+        ledger.update_read_models()
+        _forge_an_end(admin, run.id)
+        if not alone:
+            with ledger.run("other", "s"):
+                pass
+        ledger.update_read_models()
+        ends = admin.execute(
+            "SELECT status FROM data_ingestion_run_ends WHERE status = 'abandoned'"
+        ).fetchall()
+        assert ends == []
+
+
+def _forge_an_end(admin: Admin, run_id: UUID) -> None:
+    state = canonical_json(
+        {
+            "alert_id": str(uuid4()),
+            "detail": "forged",
+            "key": "abandoned",
+            "kind": "abandoned",
+            "occurred_at": "2026-01-31T08:30:00.000000Z",
+            "run_id": str(run_id),
+            "v": 1,
+        },
+        "state",
+    )
+    admin.execute(
+        "SELECT append(ARRAY[%s]::uuid[], ARRAY[1]::bigint[], ARRAY['AnomalyFound'], ARRAY[%s]::bytea[])",
+        [uuid4(), state],
+    )
