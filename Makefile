@@ -24,9 +24,9 @@ demo: $(READY) ## record three fetch scripts in a sandbox ledger, and look at it
 	$(BIN)/python scripts/demo/demo.py
 
 test: $(READY) lint ## lint, then test on the embedded server, then the store on the system's PostgreSQL
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 ifneq ($(SYSTEM_POSTGRES),)
-	AUDIT_LEDGER_TEST_POSTGRES=$(SYSTEM_POSTGRES) $(BIN)/pytest -n 2 --dist loadfile \
+	AUDIT_LEDGER_TEST_POSTGRES=$(SYSTEM_POSTGRES) $(BIN)/pytest -n 3 --dist loadfile \
 		tests/contract tests/integration/test_event_store.py tests/integration/test_guards.py tests/integration/test_erasure.py \
 		tests/integration/test_as_of.py tests/integration/test_replay.py \
 		tests/properties/test_projection_model.py tests/acceptance/test_specification.py
