@@ -5,7 +5,8 @@
 -- those of C2SP tlog-tiles and tlog-checkpoint. Nobody who appends waits for it.
 
 -- name: leaves
--- The bytes of each event that are hashed, as audit_ledger/evidence/leaf.py specifies them.
+-- The bytes of each event that are hashed, as audit_ledger/evidence/leaf.py specifies them. Most are of one type,
+-- for which nothing need be escaped: to_json takes a twentieth of the time of sealing.
 CREATE VIEW leaves AS
 SELECT position,
        position - 1 AS index,
@@ -14,7 +15,7 @@ SELECT position,
            || ',"recorded_at":"' || to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
            || '","recorded_by":' || to_json(recorded_by)
            || ',"stream_id":"' || stream_id
-           || '","type":' || to_json(type)
+           || '","type":' || CASE type WHEN 'RecordIngested' THEN '"RecordIngested"' ELSE to_json(type)::text END
            || ',"version":' || version || E'}\n', 'UTF8') || state AS leaf
   FROM events;
 COMMENT ON VIEW   leaves          IS 'The bytes of each event that are hashed into the Merkle tree.';
