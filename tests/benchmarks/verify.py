@@ -98,13 +98,14 @@ def cpu_seconds(action: Callable[[], object]) -> float:
 def hashing(file: Path, leaves: int) -> float:
     """CPU seconds to read, check and hash the leaves, where none is to be folded."""
     with tempfile.TemporaryDirectory() as spill:
-        found = verifier.Package(file, Path(spill), leaves=leaves)
+        found = verifier.Package(file, Path(spill))
+        found.leaves = leaves
         found.open()
         ranges = range(-(-leaves // verifier.RANGE))
         try:
             return cpu_seconds(lambda: [found.read_range(task) for task in ranges])
         finally:
-            found.zip.close()
+            found.opened[1].close()
 
 
 def bare(file: Path) -> float:
