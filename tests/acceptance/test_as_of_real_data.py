@@ -214,7 +214,7 @@ def test_a_package_of_a_moment_is_proven_and_holds_the_snapshot_then_in_force(
             assert report.code == 0, str(report)
             package = unpacked(file, proven=False)
             assert package.question["position"] == moment.reference.position
-            assert ("the answer is final" in str(report)) is (moment is not last)
+            assert (": the answer is final" in str(report)) is (moment is not last)
             found: Snapshot = {}
             for row in package.rows("records"):
                 content = json.loads(package[f"bodies/{row['content']}"])
