@@ -24,7 +24,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-RANGE, PART = 1 << 16, 50_000  # leaves of a task, a complete subtree; about as many events make a part
+RANGE, PART = 1 << 16, 25_000  # leaves of a task, a complete subtree; about as many events make a part
 SECOND, CLOCKS = "%Y-%m-%d %H:%M:%S UTC", timedelta(minutes=1)  # granted between ledger and authority
 SMALL, LINE = 64 << 20, 4 << 20  # bytes of a member that is read whole, and of a line of the answer, at most
 RANK = {b"skipped": 0, b"updated": 1, b"withdrawn": 2, b"created": 3}
