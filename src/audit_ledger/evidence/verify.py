@@ -24,7 +24,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-RANGE, PART = 1 << 16, 100_000  # leaves of a task, a complete subtree; about as many events make a part
+RANGE, PART = 1 << 16, 25_000  # leaves of a task, a complete subtree; about as many events make a part
 SECOND, CLOCKS = "%Y-%m-%d %H:%M:%S UTC", timedelta(minutes=1)  # granted between ledger and authority
 SMALL, LINE = 64 << 20, 4 << 20  # bytes of a member that is read whole, and of a line of the answer, at most
 RANK = {b"skipped": 0, b"updated": 1, b"withdrawn": 2, b"created": 3}
@@ -172,10 +172,10 @@ class Found:
             first = last
     def add_rows(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         names, (ids, *columns) = TABLES[table].split(), [*zip(*rows, strict=True)] or [()]
-        pairs = [[*map(cells, column)] for column in columns]
+        pairs = [[*zip(*map(cells, column))] for column in columns]
         csv, text = ",".join(["%s"] * len(names)), "{" + ",".join(f'"{name}":%s' for name in names) + "}"
-        self.add(table, ids, csv=[*map(csv.__mod__, zip(ids, *([c for c, _ in each] for each in pairs)))],
-                 json=[*map(text.__mod__, zip(ids, *([j for _, j in each] for each in pairs)))])
+        self.add(table, ids, csv=[*map(csv.__mod__, zip(ids, *(c for c, _ in pairs)))],
+                 json=[*map(text.__mod__, zip(ids, *(j for _, j in pairs)))])
 
 class Package:
     """The ZIP file, and what is known of it; processes that help are forked, and know it too."""
@@ -186,8 +186,7 @@ class Package:
         self.notes, self.wanted, self.names = list[Note](), set[bytes](), Counter[str]()  # wanted: bodies
         self.places, self.runs, self.tables = dict[int, Any](), dict[bytes, Any](), list[str]()
         self.want: tuple[str, str, int] | None = None  # where a line is looked for
-    def open(self) -> None:
-        """Every member is listed once in SHA256SUMS, and nothing else is there."""
+    def open(self) -> None:  # every member must be listed once in SHA256SUMS, and nothing else may be there
         self.names = Counter(info.filename for info in self.opened[1].infolist())
         for name, count in self.names.items():
             need(re.fullmatch(MEMBER, name, re.ASCII), f"no package has a member {name!r:.100}")
@@ -307,8 +306,7 @@ class Package:
             with (self.spill / f"{task}").open("rb") as file:
                 file.seek(places[part][0])
                 yield from marshal.loads(file.read(places[part][1]))  # noqa: S302  written a moment ago
-    def fold_runs(self, found: Found) -> None:
-        """Make the rows of runs, but for what is counted."""
+    def fold_runs(self, found: Found) -> None:  # makes the rows of runs, but for what is counted
         self.runs = {}
         for position, at, run_id, kind, said in self.spilled(-1):
             run = self.runs.get(run_id)
@@ -336,24 +334,26 @@ class Package:
             calls.append([position, runs.get(run_id, never)[0], *ids, endpoint, status, took, left, at, at])
         found.add_rows("api_call_logs", good := [row for row in calls if row[1] < row[0]])
         found.counts["aside"] += len(calls) - len(good)
-        records, rows = dict[tuple[bytes, bytes], list[Any]](), dict[Any, list[Any]]()
+        records, rows = dict[tuple[bytes, bytes], list[Any]](), dict[int, list[Any]]()
         for position, at, run_id, type_, record_id, operation, content in self.spilled(part):
             if run_id != last: last, (start, end) = run_id, runs.get(run_id, never)[:2]
             if start > position:
                 found.counts["aside"] += 1
                 continue
-            key, new, done = (type_, record_id), True, b"created"
-            if record := records.get(key):  # another content makes a version, or a change without content
+            new, done, record = True, b"created", records.get((type_, record_id))
+            if record is None: record = records[type_, record_id] = [0, 0, "", b"", len(records)]
+            else:  # another content makes a version, or a change without content
                 silent = content is None and operation in (None, b"skipped")
                 new = not silent and (content is None or content != record[3])
                 done = b"skipped" if not new else b"created" if record[3] == b"" else b"updated"
-            if new: records[key] = [position, start, at, content]  # content is b"" if it was withdrawn
-            done, row = operation or done, rows.get((start, key))
-            if not row: rows[start, key] = [position, start, *key, done, at, at, end or 1 << 62]
+            if new: record[:4] = position, start, at, content  # content is b"" if it was withdrawn
+            key, done = start << 32 | record[4], operation or done
+            row = rows.get(key)
+            if not row: rows[key] = [position, start, type_, record_id, done, at, at, end or 1 << 62]
             elif RANK[done] > RANK[row[4]] and position < row[7]: row[4], row[6] = done, at  # until its end
         found.counts.update(r[1] << 2 | RANK[r[4]] for r in rows.values() if r[0] < r[7] < 1 << 62)
         found.add_rows("data_ingestion_run_records", (row[:7] for row in rows.values()))
-        known = [(id_, *key, content, run, at) for key, (id_, run, at, content) in records.items()]
+        known = [(id_, *key, content, run, at) for key, (id_, run, at, content, _) in records.items()]
         found.add_rows("records", sorted(row for row in known if row[3] != b""))
         return found
     def scan(self, file: tuple[str, str]) -> Found:
