@@ -112,7 +112,6 @@ def parse_key(line: str) -> tuple[str, bytes, bytes]:  # name, id and public key
     good = data[0] == 1 and sha256(name.encode() + b"\n" + data).hexdigest()[:8] == key_id
     need(good, f"{line:.120}: not Ed25519, or the id is that of another key")
     return name, bytes.fromhex(key_id), data[1:]
-
 class Note:
     """A checkpoint in a signed note, whose signatures are not checked yet."""
     def __init__(self, member: str, given: str) -> None:
@@ -150,7 +149,6 @@ def parse_leaf(leaf: bytes, position: int) -> tuple[bytes, str, str, str, str, i
     own, at, by, stream, kind, version = matched(LEAF, head.decode(errors="surrogateescape"), what).groups()
     need(int(own) == position, f"{what} states position {own}")
     return head, at, json.loads(by), stream, json.loads(kind), int(version)
-
 class Found:
     """What a task has found: of leaves, in a fold, or of the answer."""
     def __init__(self) -> None:
@@ -159,16 +157,16 @@ class Found:
         self.counts, self.sums, self.rows = Counter[Any](), Counter[Any](), dict[tuple[int, int], str]()
     def join(self, other: "Found") -> None:
         for name, value in vars(other).items(): getattr(self, name).update(value)
-    def add(self, table: str, ids: Sequence[int], sign: int = 1, **files: Sequence[str]) -> None:
-        """Add lines, by ascending ids; those that are given have the sign -1."""
+    def add(self, table: str, ids: Sequence[Any], sign: int = 1, id_of: Any = int, **files: Any) -> None:
+        """Add lines, by ascending ids, or by what has one; those that are given have the sign -1."""
         first = 0
         while first < len(ids):
-            block = ids[first] >> 16
-            last = bisect_left(ids, block + 1 << 16, first)
+            block = id_of(ids[first]) >> 16
+            last = bisect_left(ids, block + 1 << 16, first, key=id_of)
             for form, lines in files.items():
                 self.sums[table, form, block] += sign * sum(map(hash, lines[first:last]))
                 if package.want == (table, form, block):
-                    self.rows.update({(ids[i], sign): lines[i] for i in range(first, last)})
+                    self.rows.update({(id_of(ids[i]), sign): lines[i] for i in range(first, last)})
             first = last
     def add_rows(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         names, (ids, *columns) = TABLES[table].split(), [*zip(*rows, strict=True)] or [()]
@@ -362,6 +360,7 @@ class Package:
         is_json, name, header = form == "json", f"answer/{table}.{form}", TABLES[table].replace(" ", ",")
         head, mark, end = (b"[\n", b"\n{", b"\n]\n") if is_json else (f"{header}\n".encode(), b"\n", b"")
         start = header.index(",") + 4 if is_json else 0  # where the id is in a line
+        def id_of(line: str) -> int: return int(line[start : line.index(",")])
         for piece in chain(self.pieces(name), [b""]):
             need((rest + piece).startswith(head), f"{name} does not begin as it must")
             rest, head = (rest + piece)[len(head) :], b""
@@ -373,10 +372,13 @@ class Package:
             text, rest = rest[:cut].decode(), rest[cut:]
             lines = re.findall(ROW, text) if quoted else text.split(",\n" if is_json else "\n")
             need((quoted or not lines.pop()) and len(rest) < LINE, f"{name} has lines that are no rows")
-            ids = [int(line[start : line.index(",")]) for line in lines]
-            need(all(map(int.__lt__, [last, *ids], [*ids, self.position + 1])), f"{name}: ids do not ascend")
-            found.add(table, ids, -1, **{form: lines})
-            last = max(ids, default=last)
+            if not lines: continue
+            first, final = id_of(lines[0]), id_of(lines[-1])  # of as many digits, ids ascend if lines do
+            good = len(f"{first}") == len(f"{final}") and lines == sorted(lines)
+            good = good or (ids := [*map(id_of, lines)]) == sorted({*ids})
+            need(good and last < first <= final <= self.position, f"{name}: ids do not ascend")
+            found.add(table, lines, -1, id_of, **{form: lines})
+            last = final
         return found
     def fold(self) -> Found:
         """The rows that the events make, less those of the answer."""
@@ -422,6 +424,7 @@ class Package:
                 made, given = (rows.get((row, sign)) for sign in (1, -1))
                 need(given, f"{about} {row} is missing: {made!r:.300}")
                 need(made == given, f"{about} {row} is not what events make, {made!r:.250}: {given!r:.250}")
+            raise NotProven(f"answer/{key[0]}.{key[1]} has a row twice")
         return found
     # What is claimed
     def check_complete(self, asked: dict[str, Any], report: "Report") -> Found:
@@ -542,7 +545,6 @@ class Package:
         report.asserted += [f"{text!r:.100}, as it was asked, means {meant}"] * (text != meant)
         self.check_times(pinned, found.times, report)
         self.check_bodies(bodies, found.named, report)
-
 @dataclass
 class Report:
     """What was found: code is 0 if it is proven, 1 if not, 2 if the file or the command cannot be used."""
@@ -561,7 +563,6 @@ def call(task: tuple[str, Any]) -> Any:  # what a method returns
     except (NotProven, ImportError): raise
     except Exception as error:  # noqa: BLE001  any doubt is a failure
         raise NotProven(f"{package.member} is malformed: {type(error).__name__}: {error!s:.200}") from None
-
 def verify(path: Path, keys: Sequence[str] = (), tsa: Sequence[Path] = (), jobs: int | None = None,
            bar: bool = False) -> Report:
     """Verify a package by keys and certificates that are trusted, or by its own; bar draws on stderr."""
@@ -596,5 +597,4 @@ def main() -> int:  # verify what the command line says
     report = verify(given.package, given.key, given.tsa, given.jobs, bar=sys.stderr.isatty())
     print(report)
     return report.code
-if __name__ == "__main__":
-    sys.exit(main())
+if __name__ == "__main__": sys.exit(main())
