@@ -6,9 +6,9 @@ It takes Python 3.11, the package `cryptography`, and for timestamps `openssl`. 
 claimed is proven; 1: it is not, any doubt being a failure; 2: the command or the file cannot be used.
 
 Memory does not grow with the events: read_range hashes and decodes 65,536 leaves, and leaves in files what
-the answer is made of, which fold_part folds part by part. Rows come out in no order, so lines are compared by
-sums of each file and 65,536 ids: hashes of lines that events make, less those of lines given. (Python's hash
-of text is SipHash with a random key.) If a sum is not zero, all is folded anew, to say which row it is.
+the answer is made of; fold_part folds it part by part. Rows come in no order, so that lines are compared by
+sums of 65,536 ids: hashes (SipHash, its key random) of lines that events make, less those of lines given.
+Where a sum is not zero, all is folded anew, to say which row it is.
 """
 import argparse, base64, gc, hmac, json, marshal, multiprocessing, os, re, shutil, subprocess, sys
 import tempfile, zipfile, zlib
@@ -27,6 +27,7 @@ from typing import Any
 RANGE, PART = 1 << 16, 25_000  # leaves of a task, a complete subtree; about as many events make a part
 SECOND, CLOCKS = "%Y-%m-%d %H:%M:%S UTC", timedelta(minutes=1)  # granted between ledger and authority
 SMALL, LINE = 64 << 20, 4 << 20  # bytes of a member that is read whole, and of a line of the answer, at most
+dumps = json.JSONEncoder(ensure_ascii=False).encode
 RANK = {b"skipped": 0, b"updated": 1, b"withdrawn": 2, b"created": 3}
 TABLES = {
     "data_ingestion_runs": "id run_id task_name started_at completed_at failed_at status data_source"
@@ -97,14 +98,14 @@ def decoded(encoded: str) -> bytes:  # base64, in its one form (RFC 4648 section
     return data
 def fields(kind: str, given: Any) -> list[Any] | None:  # an object's values; None if they are not by FIELDS
     values = [given.get(name) for name in NAMES[kind]] if isinstance(given, dict) else []
-    return values if VALUES[kind].fullmatch(json.dumps(values, ensure_ascii=False)) else None
+    return values if VALUES[kind].fullmatch(dumps(values)) else None
 @lru_cache(1 << 16)
 def cells(value: Any) -> tuple[str, str]:
     """A value of a row as PostgreSQL's COPY (FORMAT csv) and to_json write it; a tuple is JSON already."""
     if value is None: return "", "null"
     text = value.decode() if isinstance(value, bytes) else str(value[0] if type(value) is tuple else value)
     csv = '"' + text.replace('"', '""') + '"' if not text or re.search('[",\n\r]', text) else text
-    return csv, text if isinstance(value, tuple | int) else json.dumps(text, ensure_ascii=False)
+    return csv, text if isinstance(value, tuple | int) else dumps(text)
 # Keys, signatures and checkpoints: C2SP signed-note and tlog-checkpoint
 def parse_key(line: str) -> tuple[str, bytes, bytes]:  # name, id and public key of a verifier key
     name, key_id, encoded = matched(KEY, line, "a verifier key").groups()
@@ -174,7 +175,6 @@ class Found:
         csv, text = ",".join(["%s"] * len(names)), "{" + ",".join(f'"{name}":%s' for name in names) + "}"
         self.add(table, ids, csv=[*map(csv.__mod__, zip(ids, *(c for c, _ in pairs)))],
                  json=[*map(text.__mod__, zip(ids, *(j for _, j in pairs)))])
-
 class Package:
     """The ZIP file, and what is known of it; processes that help are forked, and know it too."""
     def __init__(self, path: Path, spill: Path, jobs: int = 1, bar: bool = False) -> None:
@@ -317,7 +317,7 @@ class Package:
                 names = ["class", "output", "signal", "backtrace", "exit_status"]  # in the order of jsonb
                 pairs = [(k, v) for k, v in zip(names, told) if v is not None or k == "backtrace"]
                 how = [None, when, "failed"] if told else [when, None, "completed"]
-                details = (json.dumps(dict(pairs), ensure_ascii=False),) if told else None
+                details = (dumps(dict(pairs)),) if told else None
                 row = [*how, run[2][7], *numbers[4:], *numbers[:4], message, details, run[2][16], at]
                 run[1], run[2][4:] = position, row
             elif not run[1] and run[2][6] == "running":  # it was found abandoned, until an end is recorded
