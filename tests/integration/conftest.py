@@ -1,4 +1,4 @@
-"""What these tests share: a server of their own, to stop and to start; a database that is away."""
+"""What these tests share: a server to stop and to start, a database that is away, a sealed ledger."""
 
 import os
 import shutil
@@ -8,9 +8,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+import audit_ledger
+from audit_ledger import Ledger
+from audit_ledger.evidence.keys import Signer
 from audit_ledger.store import migrations
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
+from tests.everything import tell_everything
 from tests.folders import new_folder
 
 
@@ -60,3 +65,27 @@ def away(admin: psycopg.Connection[Any], database: str) -> Iterator[Away]:
     switch = Away(admin, database)
     yield switch
     switch.end()
+
+
+@pytest.fixture
+def signer(ledger: Ledger) -> Signer:
+    """The key of the ledger."""
+    return Signer(str(ledger.ledger_id), bytes(range(32)))
+
+
+@pytest.fixture
+def sealer(admin_url: str, signer: Signer) -> Iterator[Ledger]:
+    """The ledger, connected to as one who has the key."""
+    with audit_ledger.connect(admin_url, sealing_key=SecretStr(signer.key)) as connected:
+        yield connected
+
+
+@pytest.fixture
+def told(ledger: Ledger, officer: Ledger, admin: psycopg.Connection[Any], sealer: Ledger) -> Ledger:
+    """A ledger with events of every type, sealed in two steps."""
+    with ledger.run("before", "s") as run:
+        run.ingest("X", 1, {"n": 1})
+    sealer.seal()
+    tell_everything(ledger, officer, admin, to_be_sealed=True)
+    sealer.seal()
+    return sealer

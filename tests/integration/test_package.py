@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from pydantic import SecretStr
 
 import audit_ledger
 from audit_ledger import Ledger
@@ -36,35 +35,10 @@ from audit_ledger.evidence.verify import verify
 from audit_ledger.store.bodies import Unkept
 from audit_ledger.store.pending import Pending
 from tests.authority import TestAuthority, serving
-from tests.everything import tell_everything
 from tests.packages import unpacked
 from tests.store import log
 
 Admin = psycopg.Connection[Any]
-
-
-@pytest.fixture
-def signer(ledger: Ledger) -> Signer:
-    """The key of the ledger."""
-    return Signer(str(ledger.ledger_id), bytes(range(32)))
-
-
-@pytest.fixture
-def sealer(admin_url: str, signer: Signer) -> Iterator[Ledger]:
-    """The ledger, connected to as one who has the key."""
-    with audit_ledger.connect(admin_url, sealing_key=SecretStr(signer.key)) as connected:
-        yield connected
-
-
-@pytest.fixture
-def told(ledger: Ledger, officer: Ledger, admin: Admin, sealer: Ledger) -> Ledger:
-    """A ledger with events of every type, sealed in two steps."""
-    with ledger.run("before", "s") as run:
-        run.ingest("X", 1, {"n": 1})
-    sealer.seal()
-    tell_everything(ledger, officer, admin, to_be_sealed=True)
-    sealer.seal()
-    return sealer
 
 
 def rows_as_of(admin: Admin, position: int, table: str) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
 import audit_ledger
 from audit_ledger import Ledger
@@ -29,9 +27,7 @@ from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.leaf import decode
 from audit_ledger.evidence.verify import verify
-from tests.authority import TestAuthority
-from tests.everything import tell_everything
-from tests.evidence_packages import (
+from tests.attacks import (
     MANIFEST,
     Members,
     asked,
@@ -45,6 +41,7 @@ from tests.evidence_packages import (
     with_leaves,
     with_rows,
 )
+from tests.authority import TestAuthority
 from tests.properties.test_projection_model import Bench, Saying, sayings
 from tests.store import log, recorder_at
 
@@ -56,30 +53,8 @@ TABLES = ("data_ingestion_runs", "data_ingestion_run_records", "api_call_logs", 
 
 
 @pytest.fixture
-def signer(ledger: Ledger) -> Signer:
-    return Signer(str(ledger.ledger_id), bytes(range(32)))
-
-
-@pytest.fixture
 def key(signer: Signer) -> str:
     return signer.verifier.key
-
-
-@pytest.fixture
-def sealer(admin_url: str, signer: Signer) -> Iterator[Ledger]:
-    with audit_ledger.connect(admin_url, sealing_key=SecretStr(signer.key)) as connected:
-        yield connected
-
-
-@pytest.fixture
-def told(ledger: Ledger, officer: Ledger, admin: Admin, sealer: Ledger) -> Ledger:
-    """A ledger with events of every type, sealed in two steps."""
-    with ledger.run("before", "s") as run:
-        run.ingest("X", 1, {"n": 1})
-    sealer.seal()
-    tell_everything(ledger, officer, admin, to_be_sealed=True)
-    sealer.seal()
-    return sealer
 
 
 @pytest.fixture
