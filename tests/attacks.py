@@ -4,8 +4,9 @@ import hashlib
 import io
 import json
 import re
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from audit_ledger.evidence import merkle, tiles
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.verify import Report, verify
+from tests.folders import in_memory
 
 Members = dict[str, bytes]
 MANIFEST = "SHA256SUMS"
@@ -30,20 +32,27 @@ def manifest_of(members: Mapping[str, bytes]) -> bytes:
     return "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in rest).encode()
 
 
-def packed(members: Mapping[str, bytes]) -> io.BytesIO:
+def packed(members: Iterable[tuple[str, bytes]]) -> bytes:
     """A package of these members."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        for name, data in members.items():
+        for name, data in members:
             archive.writestr(name, data)
-    file.seek(0)
-    return file
+    return file.getvalue()
 
 
 def verified(members: Mapping[str, bytes], *keys: str, resum: bool = True, **more: Any) -> Report:
     """What the verifier says of these members; an attacker makes the manifest anew."""
     given = dict(members) | ({MANIFEST: manifest_of(members)} if resum else {})
-    return verify(packed(given), keys, jobs=1, **more)  # type: ignore[arg-type]  # ZipFile reads either
+    return verified_file(packed(given.items()), *keys, **more)
+
+
+def verified_file(data: bytes, *keys: str, **more: Any) -> Report:
+    """What the verifier says of a file with these bytes."""
+    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
+        file = Path(folder) / "package.zip"
+        file.write_bytes(data)
+        return verify(file, keys, jobs=1, **more)
 
 
 def asked(members: Members, **changes: Any) -> Members:

@@ -1,7 +1,6 @@
 """The stand-alone verifier against packages of real ledgers, and against what somebody does to them."""
 
 import ast
-import io
 import json
 import random
 import re
@@ -38,6 +37,7 @@ from tests.attacks import (
     resealed,
     rows_of,
     verified,
+    verified_file,
     with_leaves,
     with_rows,
 )
@@ -163,7 +163,7 @@ def test_several_processes_find_what_one_finds(
     assert verify(file, [key], jobs=3) == verify(file, [key], jobs=1)
     members = members_of(file)
     wrong = with_rows(members, "records", rows_of(members, "records")[1:])
-    (home / "b.zip").write_bytes(packed(wrong | {MANIFEST: manifest_of(wrong)}).getvalue())
+    (home / "b.zip").write_bytes(packed((wrong | {MANIFEST: manifest_of(wrong)}).items()))
     one, three = (verify(home / "b.zip", [key], jobs=jobs) for jobs in (1, 3))
     assert one == three
     assert "is missing" in f"{one.failure}"
@@ -535,21 +535,19 @@ def test_what_is_no_package_is_refused_and_nothing_crashes(small: Members, key: 
             ):
                 if data != small[name]:
                     failure(small | {name: data})
-    again = packed(small)
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(again, "a") as archive:
-        archive.writestr("keys", small["keys"])
-    report = verify(again, [key], jobs=1)  # type: ignore[arg-type]
-    assert "is there twice" in f"{report.failure}"
+    with pytest.warns(UserWarning, match="Duplicate"):
+        twice = packed([*small.items(), ("keys", small["keys"])])
+    assert "is there twice" in f"{verified_file(twice, key).failure}"
 
 
 def test_a_file_whose_structure_is_damaged_is_refused_and_nothing_crashes(small: Members, key: str) -> None:
-    data = bytearray(packed(small).getvalue())
+    data = bytearray(packed(small.items()))
     rng = random.Random(7)
     for _ in range(300):
         at = rng.randrange(len(data))
         old, data[at] = data[at], rng.randrange(256)
 
-        report = verify(io.BytesIO(bytes(data)), [key], jobs=1)  # type: ignore[arg-type]
+        report = verified_file(bytes(data), key)
         assert report.code in (0, 1, 2)
         assert report.code == 0 or report.failure
         assert not CRASHED(f"{report.failure}"), report.failure

@@ -8,19 +8,16 @@ claimed is proven; 1: it is not, any doubt being a failure; 2: the command or th
 Memory does not grow with the events: read_range hashes and decodes 65,536 leaves, and leaves in files what
 the answer is made of; fold_part folds it part by part. Rows come in no order, so that lines are compared by
 sums of 65,536 ids: hashes (SipHash, its key random) of lines that events make, less those of lines given.
-Where a sum is not zero, all is folded anew, to say which row it is.
 """
-import argparse, base64, gc, hmac, json, marshal, multiprocessing, os, re, shutil, subprocess, sys
-import tempfile, zipfile, zlib
+import argparse, base64, functools, gc, hmac, itertools, json, marshal, multiprocessing, os, re, shutil
+import subprocess, sys, tempfile, zipfile, zlib
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +96,7 @@ def decoded(encoded: str) -> bytes:  # base64, in its one form (RFC 4648 section
 def fields(kind: str, given: Any) -> list[Any] | None:  # an object's values; None if they are not by FIELDS
     values = [given.get(name) for name in NAMES[kind]] if isinstance(given, dict) else []
     return values if VALUES[kind].fullmatch(dumps(values)) else None
-@lru_cache(1 << 16)
+@functools.lru_cache(1 << 16)
 def cells(value: Any) -> tuple[str, str]:
     """A value of a row as PostgreSQL's COPY (FORMAT csv) and to_json write it; a tuple is JSON already."""
     if value is None: return "", "null"
@@ -177,15 +174,16 @@ class Found:
                  json=[*map(text.__mod__, zip(ids, *(j for _, j in pairs)))])
 class Package:
     """The ZIP file, and what is known of it; processes that help are forked, and know it too."""
+    archive: zipfile.ZipFile
     def __init__(self, path: Path, spill: Path, jobs: int = 1, bar: bool = False) -> None:
         self.path, self.spill, self.jobs, self.bar = path, spill, jobs, bar
-        self.opened, self.member = (os.getpid(), zipfile.ZipFile(path)), ""  # and which member is read
+        self.files, self.member = dict[tuple[int, Path], Any](), ""  # what is open; which member is read
         self.position, self.leaves, self.parts, self.sums = 0, 0, 0, dict[str, str]()
         self.notes, self.wanted, self.names = list[Note](), set[bytes](), Counter[str]()  # wanted: bodies
         self.places, self.runs, self.tables = dict[int, Any](), dict[bytes, Any](), list[str]()
         self.want: tuple[str, str, int] | None = None  # where a line is looked for
     def open(self) -> None:  # every member must be listed once in SHA256SUMS, and nothing else may be there
-        self.names = Counter(info.filename for info in self.opened[1].infolist())
+        self.names = Counter(info.filename for info in self.archive.infolist())
         for name, count in self.names.items():
             need(re.fullmatch(MEMBER, name, re.ASCII), f"no package has a member {name!r:.100}")
             need(count == 1, f"{name} is there twice")
@@ -195,13 +193,16 @@ class Package:
         need(again == manifest, "SHA256SUMS is malformed, is not in order, or names a member twice")
         for name in sorted(self.sums.keys() ^ (self.names.keys() - {"SHA256SUMS"})):
             raise NotProven(f"{name} is {'not there' if name in self.sums else 'not in SHA256SUMS'}")
+    def file(self, path: Path) -> Any:  # opened by this process: no other moves the place in it
+        own, mode = (os.getpid(), path), "rb" if path == self.path else "a+b"
+        return self.files.get(own) or self.files.setdefault(own, path.open(mode))
     def pieces(self, name: str, limit: int = 1 << 62) -> Iterator[bytes]:
         """The content of a member; an error at its end if its digest is not that of the manifest."""
         need(name in self.names, f"{name} is not there")
-        if self.opened[0] != os.getpid(): self.opened = os.getpid(), zipfile.ZipFile(self.path)
-        digest, self.member, info = sha256(), name, self.opened[1].getinfo(name)
+        digest, self.member, info = sha256(), name, self.archive.getinfo(name)
         need(info.file_size <= limit and info.compress_type in (0, 8), f"{name} is larger than it can be")
-        with self.opened[1].open(name) as stream:
+        self.archive.fp = self.file(self.path)
+        with self.archive.open(info) as stream:
             while piece := stream.read(1 << 20):
                 digest.update(piece)
                 yield piece
@@ -264,8 +265,9 @@ class Package:
         found.times[position] = at
         if end - begin == RANGE and cuts.isdisjoint(range(begin + 1, end)):
             found.nodes = {(begin, end): self.tree(found.nodes, begin, end, end)}
-        with (self.spill / f"{task}").open("wb") as file:
-            found.places[task] = [(file.tell(), file.write(marshal.dumps(rows))) for rows in spill]
+        file = self.file(path := self.spill / f"{os.getpid()}")
+        found.places[task] = path, [(file.tell(), file.write(marshal.dumps(rows))) for rows in spill]
+        file.flush()
         return found
     def decode(self, kind: str, state: bytes, event: Any, found: Found, spill: list[list[Any]]) -> None:
         """Put what an event says where it is folded: a record, call or run, behind position, time and run."""
@@ -300,10 +302,9 @@ class Package:
         return nodes[start, end]
     # The folds, by the rules of projections/*.sql, and the answer
     def spilled(self, part: int) -> Iterator[Any]:  # what read_range left in a part, by position
-        for task, places in sorted(self.places.items()):
-            with (self.spill / f"{task}").open("rb") as file:
-                file.seek(places[part][0])
-                yield from marshal.loads(file.read(places[part][1]))  # noqa: S302  written a moment ago
+        for _, (path, places) in sorted(self.places.items()):
+            (file := self.file(path)).seek(places[part][0])
+            yield from marshal.loads(file.read(places[part][1]))  # noqa: S302  written a moment ago
     def fold_runs(self, found: Found) -> None:  # makes the rows of runs, but for what is counted
         self.runs = {}
         for position, at, run_id, kind, said in self.spilled(-1):
@@ -361,7 +362,7 @@ class Package:
         head, mark, end = (b"[\n", b"\n{", b"\n]\n") if is_json else (f"{header}\n".encode(), b"\n", b"")
         start = header.index(",") + 4 if is_json else 0  # where the id is in a line
         def id_of(line: str) -> int: return int(line[start : line.index(",")])
-        for piece in chain(self.pieces(name), [b""]):
+        for piece in itertools.chain(self.pieces(name), [b""]):
             need((rest + piece).startswith(head), f"{name} does not begin as it must")
             rest, head = (rest + piece)[len(head) :], b""
             if not piece:
@@ -570,21 +571,20 @@ def verify(path: Path, keys: Sequence[str] = (), tsa: Sequence[Path] = (), jobs:
     report, collected = Report(), gc.isenabled()
     jobs = (jobs or os.cpu_count() or 1) if "fork" in multiprocessing.get_all_start_methods() else 1
     with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        package, code = Package(path, Path(folder), jobs, bar), 2
         try:
             seed = "random" if sys.flags.ignore_environment else os.environ.get("PYTHONHASHSEED", "random")
             need(seed == "random", "PYTHONHASHSEED is set, so that hashes could be foreseen: unset it")
             pinned = b"\n".join(file.read_bytes() for file in tsa)
             list(map(parse_key, keys))
-            package = Package(path, Path(folder), jobs, bar)
-        except Exception as error:  # noqa: BLE001  whatever it is
-            return Report(2, f"--key, --tsa or the file cannot be used: {error}")
-        try:
+            package.archive, code = zipfile.ZipFile(package.file(path)), 1
             gc.disable()  # what is made has no cycles, and is a lot
             call(("check", (report, keys, pinned)))
-        except (NotProven, ImportError) as error:
-            report.code, report.failure = 1 if isinstance(error, NotProven) else 2, f"{error}"
+        except Exception as error:  # noqa: BLE001  whatever it is
+            report.failure = "--key, --tsa or the file cannot be used: " * (code == 2) + f"{error}"
+            report.code = 2 if isinstance(error, ImportError) else code
         finally:
-            package.opened[1].close()
+            for file in package.files.values(): file.close()
             if collected: gc.enable()
     return report
 def main() -> int:  # verify what the command line says
