@@ -4,7 +4,6 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from rich.console import Console
 
@@ -48,16 +47,13 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
     parser.add_argument("--markdown", action="store_true", help="write the table to the docs as well")
-    parser.add_argument("--sealed", type=int, metavar="N", help="events of the ledger that is sealed")
     given = parser.parse_args()
     unknown = set(given.topics) - TOPICS.keys()
     if unknown:
         parser.error(f"no such topic: {', '.join(sorted(unknown))}")
-    if given.markdown and (given.quick or given.topics or given.sealed):
-        parser.error("--markdown takes the whole benchmark: no --quick, no --sealed, no topics")
+    if given.markdown and (given.quick or given.topics):
+        parser.error("--markdown takes the whole benchmark: no --quick, no topics")
     sizes = QUICK if given.quick else Sizes()
-    if given.sealed:
-        sizes = replace(sizes, sealed=given.sealed)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped
     rows: list[Row] = []
     console = Console()

@@ -65,7 +65,7 @@ class Sizes:
     alerts: int = 5
     sealed_batch: int = 100_000
     seals: int = 7
-    sealed: int = 100_000
+    sealed: int = 10_000_000
     small_seals: int = 51
     proofs: int = 101
     verifications: int = 3
