@@ -21,10 +21,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-RANGE, PART = 1 << 16, 25_000  # leaves of a task, a complete subtree; about as many events make a part
+RANGE, PART = 1 << 16, 100_000  # leaves of a task, a complete subtree; about as many events make a part
 SECOND, CLOCKS = "%Y-%m-%d %H:%M:%S UTC", timedelta(minutes=1)  # granted between ledger and authority
 SMALL, LINE = 64 << 20, 4 << 20  # bytes of a member that is read whole, and of a line of the answer, at most
 dumps = json.JSONEncoder(ensure_ascii=False).encode
+PLAIN = {"id": "%s", "data_ingestion_run_id": "%s", "created_at": '"%s"', "updated_at": '"%s"'}
 RANK = {b"skipped": 0, b"updated": 1, b"withdrawn": 2, b"created": 3}
 TABLES = {
     "data_ingestion_runs": "id run_id task_name started_at completed_at failed_at status data_source"
@@ -166,15 +167,15 @@ class Found:
                 if package.want == (table, form, block):
                     self.rows.update({(id_of(ids[i]), sign): lines[i] for i in range(first, last)})
             first = last
-    def add_rows(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
-        names, (ids, *columns) = TABLES[table].split(), [*zip(*rows, strict=True)] or [()]
-        pairs = [[*zip(*map(cells, column))] for column in columns]
-        csv, text = ",".join(["%s"] * len(names)), "{" + ",".join(f'"{name}":%s' for name in names) + "}"
-        self.add(table, ids, csv=[*map(csv.__mod__, zip(ids, *(c for c, _ in pairs)))],
-                 json=[*map(text.__mod__, zip(ids, *(j for _, j in pairs)))])
+    def add_rows(self, table: str, rows: Iterable[Sequence[Any]]) -> None:  # they may have more
+        names, columns = TABLES[table].split(), [*zip(*rows, strict=True)] or [()]
+        forms = ("%s," * len(names))[:-1], "{" + ",".join(f'"{n}":{PLAIN.get(n, "%s")}' for n in names) + "}"
+        pairs = [(c, c) if n in PLAIN else [*zip(*map(cells, c))] for n, c in zip(names, columns)]
+        csvs, texts = ([*map(form.__mod__, zip(*made))] for form, made in zip(forms, zip(*pairs)))
+        self.add(table, columns[0], csv=csvs, json=texts)
 class Package:
     """The ZIP file, and what is known of it; processes that help are forked, and know it too."""
-    archive: zipfile.ZipFile
+    zip: zipfile.ZipFile
     def __init__(self, path: Path, spill: Path, jobs: int = 1, bar: bool = False) -> None:
         self.path, self.spill, self.jobs, self.bar = path, spill, jobs, bar
         self.files, self.member = dict[tuple[int, Path], Any](), ""  # what is open; which member is read
@@ -183,7 +184,7 @@ class Package:
         self.places, self.runs, self.tables = dict[int, Any](), dict[bytes, Any](), list[str]()
         self.want: tuple[str, str, int] | None = None  # where a line is looked for
     def open(self) -> None:  # every member must be listed once in SHA256SUMS, and nothing else may be there
-        self.names = Counter(info.filename for info in self.archive.infolist())
+        self.names = Counter(info.filename for info in self.zip.infolist())
         for name, count in self.names.items():
             need(re.fullmatch(MEMBER, name, re.ASCII), f"no package has a member {name!r:.100}")
             need(count == 1, f"{name} is there twice")
@@ -199,10 +200,9 @@ class Package:
     def pieces(self, name: str, limit: int = 1 << 62) -> Iterator[bytes]:
         """The content of a member; an error at its end if its digest is not that of the manifest."""
         need(name in self.names, f"{name} is not there")
-        digest, self.member, info = sha256(), name, self.archive.getinfo(name)
+        digest, info, self.member, self.zip.fp = sha256(), self.zip.getinfo(name), name, self.file(self.path)
         need(info.file_size <= limit and info.compress_type in (0, 8), f"{name} is larger than it can be")
-        self.archive.fp = self.file(self.path)
-        with self.archive.open(info) as stream:
+        with self.zip.open(info) as stream:
             while piece := stream.read(1 << 20):
                 digest.update(piece)
                 yield piece
@@ -351,7 +351,7 @@ class Package:
             if not row: rows[key] = [position, start, type_, record_id, done, at, at, end or 1 << 62]
             elif RANK[done] > RANK[row[4]] and position < row[7]: row[4], row[6] = done, at  # until its end
         found.counts.update(r[1] << 2 | RANK[r[4]] for r in rows.values() if r[0] < r[7] < 1 << 62)
-        found.add_rows("data_ingestion_run_records", (row[:7] for row in rows.values()))
+        found.add_rows("data_ingestion_run_records", rows.values())
         known = [(id_, *key, content, run, at) for key, (id_, run, at, content, _) in records.items()]
         found.add_rows("records", sorted(row for row in known if row[3] != b""))
         return found
@@ -577,7 +577,7 @@ def verify(path: Path, keys: Sequence[str] = (), tsa: Sequence[Path] = (), jobs:
             need(seed == "random", "PYTHONHASHSEED is set, so that hashes could be foreseen: unset it")
             pinned = b"\n".join(file.read_bytes() for file in tsa)
             list(map(parse_key, keys))
-            package.archive, code = zipfile.ZipFile(package.file(path)), 1
+            package.zip, code = zipfile.ZipFile(package.file(path)), 1
             gc.disable()  # what is made has no cycles, and is a lot
             call(("check", (report, keys, pinned)))
         except Exception as error:  # noqa: BLE001  whatever it is
