@@ -40,9 +40,11 @@ from audit_ledger.recording.run import Run
 from audit_ledger.settings import Settings, load
 from audit_ledger.statements import Statements
 from audit_ledger.store import migrations, projections
+from audit_ledger.store.connecting import public_url
 from audit_ledger.store.copies import Tell, silent
-from audit_ledger.store.database import Reader, public_url, translated
+from audit_ledger.store.database import Reader
 from audit_ledger.store.recorder import RecordedEvent
+from audit_ledger.store.refusals import translated
 from audit_ledger.store.spool import Spool
 from audit_ledger.watching.service import watch
 

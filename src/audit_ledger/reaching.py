@@ -20,8 +20,9 @@ from audit_ledger.recording.run import Run
 from audit_ledger.recording.spooling import Spooling, tell
 from audit_ledger.settings import Settings
 from audit_ledger.store import migrations
-from audit_ledger.store.database import Database, conninfo, unreachable
-from audit_ledger.store.database import connect as connect_to
+from audit_ledger.store.connecting import connect as connect_to
+from audit_ledger.store.connecting import conninfo, unreachable
+from audit_ledger.store.database import Database
 from audit_ledger.store.recorder import LedgerRecorder
 
 if TYPE_CHECKING:  # whoever has a URL, and no anchors, does without: they take long to import

@@ -16,7 +16,7 @@ from psycopg.rows import DictRow
 
 from audit_ledger.events import Event, RecordIngested
 from audit_ledger.store import packing
-from audit_ledger.store.database import configure, connect
+from audit_ledger.store.connecting import configure, connect
 from audit_ledger.store.recorder import LedgerRecorder
 from tests.benchmarks.ground import LEDGER, Ground
 from tests.benchmarks.harness import Row, Sizes, rates, seconds, take_turns

@@ -19,7 +19,8 @@ from psycopg import sql
 from audit_ledger.canonical import canonical_json
 from audit_ledger.events import RecordIngested, RunCompleted, RunStarted
 from audit_ledger.store import bodies, projections
-from audit_ledger.store.database import Database, as_of_schema
+from audit_ledger.store.connecting import as_of_schema
+from audit_ledger.store.database import Database
 from audit_ledger.store.sql import SqlFile
 from tests.benchmarks.ground import LEDGER, Ground
 from tests.benchmarks.harness import Row, Sizes, quartiles, seconds, take_turns, times

@@ -14,7 +14,7 @@ from psycopg.rows import DictRow
 
 import audit_ledger
 from audit_ledger import Ledger
-from audit_ledger.store.database import configure, connect
+from audit_ledger.store.connecting import configure, connect
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.store.server import DATABASE
 from tests.benchmarks.ground import LEDGER, Ground

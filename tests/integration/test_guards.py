@@ -15,7 +15,7 @@ import audit_ledger
 from audit_ledger.errors import AppendRefused, WrongRole
 from audit_ledger.events import RunStarted
 from audit_ledger.store import bodies, packing, projections
-from audit_ledger.store.database import translated
+from audit_ledger.store.refusals import translated
 from tests.conftest import administer
 from tests.store import InThread, events, head, log, recorder_at, until, waiting
 

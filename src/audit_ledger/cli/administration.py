@@ -25,14 +25,15 @@ def init(
     Example: audit-ledger init --url postgresql://postgres@db.example.com/audit
     """
     from audit_ledger.reaching import prepare
-    from audit_ledger.store import database, migrations
+    from audit_ledger.store import migrations
+    from audit_ledger.store.connecting import connect
 
     place: Place = ctx.obj
     if url is not None:
         place = Place(url, place.home, place.name)
     settings = place.settings()
     if settings.url:
-        with database.connect(settings.url, settings) as conn:
+        with connect(settings.url, settings) as conn:
             done = migrations.init(conn, settings.name)
     else:
         logging.getLogger("audit_ledger").setLevel(logging.ERROR)  # what it says is printed below

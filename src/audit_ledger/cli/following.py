@@ -47,7 +47,7 @@ def follow(ledger: Ledger, look: Callable[[], object], *, pause: float = 0) -> N
     import psycopg
     from psycopg import sql
 
-    from audit_ledger.store.database import connect
+    from audit_ledger.store.connecting import connect
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

@@ -20,7 +20,8 @@ from audit_ledger.evidence.anchors import Anchor
 from audit_ledger.evidence.proving import LAST
 from audit_ledger.evidence.sealing import Stored, one
 from audit_ledger.plan import Anchors, Authority
-from audit_ledger.store.database import Database, questioned
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import questioned
 
 AGAIN = 60.0
 AT_MOST = 3600.0

@@ -11,7 +11,8 @@ from typing import Any
 
 from audit_ledger.evidence import timestamps
 from audit_ledger.plan import Anchors
-from audit_ledger.store.database import Database, questioned, translated
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import questioned, translated
 
 OF_THIS_ORIGIN = """
     SELECT a.size, c.note, a.kind, a.name, a.stated_at, a.token

@@ -20,7 +20,8 @@ from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import ED25519, Verifier
 from audit_ledger.evidence.tiles import Edge
 from audit_ledger.plan import Anchors
-from audit_ledger.store.database import Database, questioned, translated
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import questioned, translated
 
 SHOWN = 3
 """So many files of a folder that are no checkpoints are told one by one."""

@@ -16,7 +16,8 @@ from audit_ledger.evidence.checkpoint import Checkpoint, Verified
 from audit_ledger.evidence.keys import Verifier
 from audit_ledger.evidence.sealing import KEEP, Cursor, Stored, one, read_tile
 from audit_ledger.evidence.tlog_proof import TlogProof
-from audit_ledger.store.database import Database, questioned
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import questioned
 
 LAST = """
     SELECT o.id::text, h.position, coalesce(c.size, 0), c.root, c.note, c.key_id

@@ -36,8 +36,10 @@ from audit_ledger.evidence.tiles import (
     hash_reader,
     parse_bundle,
 )
+from audit_ledger.store.connecting import configure, connect
 from audit_ledger.store.copies import Tell, silent
-from audit_ledger.store.database import Database, configure, connect, translated
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import translated
 
 CHECKPOINT = "checkpoint"
 LOCK = ".publishing.lock"

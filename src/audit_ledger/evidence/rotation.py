@@ -15,7 +15,8 @@ from audit_ledger.events import KeyRotated
 from audit_ledger.evidence import keyring, sealing
 from audit_ledger.evidence.keys import Verifier
 from audit_ledger.settings import Settings
-from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import translated
 
 ANNOUNCED = """
     SELECT position, version, state FROM events

@@ -19,7 +19,8 @@ from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer, Verifier
 from audit_ledger.evidence.tiles import HEIGHT, Edge, Tile
 from audit_ledger.store.copies import Tell, silent
-from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import translated
 
 CHUNK = 1 << 16
 """Events whose hashes are kept at once, until their tiles are stored: 2 MiB of them."""

@@ -18,8 +18,10 @@ from audit_ledger.evidence.rehash import Rehash
 from audit_ledger.evidence.sealing import Cursor, one, rotated
 from audit_ledger.evidence.stored_bodies import verify_bodies
 from audit_ledger.store.comparison import Verified, verify_live
+from audit_ledger.store.connecting import configure, connect
 from audit_ledger.store.copies import Tell, silent
-from audit_ledger.store.database import Database, configure, connect, translated
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import translated
 
 SHOWN = 20
 """So many faults are told of each part."""

@@ -11,7 +11,7 @@ from audit_ledger.errors import InvalidValue
 from audit_ledger.reading.interface import Reading
 from audit_ledger.reading.runs import RunRow
 from audit_ledger.store.as_of import DatabaseAsOf, resolve
-from audit_ledger.store.database import AN_INSTANT
+from audit_ledger.store.refusals import AN_INSTANT
 from audit_ledger.version import VERSION
 
 if TYPE_CHECKING:

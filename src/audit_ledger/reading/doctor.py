@@ -21,7 +21,9 @@ from audit_ledger.errors import (
 from audit_ledger.reading.status import Status, status
 from audit_ledger.settings import Settings
 from audit_ledger.store import migrations, projections
-from audit_ledger.store.database import Database, configure, connect, translated
+from audit_ledger.store.connecting import configure, connect
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import translated
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 from audit_ledger.store.spool import Spool
 from audit_ledger.store.sql import schema_files

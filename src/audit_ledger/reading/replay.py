@@ -14,7 +14,7 @@ from psycopg import sql
 
 from audit_ledger.errors import InvalidValue, LedgerError
 from audit_ledger.store.copies import Copy, Table, Tell, export_statement, silent, temporary_copy
-from audit_ledger.store.database import questioned
+from audit_ledger.store.refusals import questioned
 
 if TYPE_CHECKING:
     from audit_ledger.reading.as_of import Header

@@ -14,7 +14,8 @@ from audit_ledger.errors import LedgerError
 from audit_ledger.events import Operation, RecordIngested
 from audit_ledger.store import projections
 from audit_ledger.store.bodies import Body, Latest, latest, there
-from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import translated
 
 log = logging.getLogger("audit_ledger")
 

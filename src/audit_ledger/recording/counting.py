@@ -6,7 +6,8 @@ from uuid import UUID
 
 from audit_ledger.errors import LedgerError
 from audit_ledger.store import projections
-from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import translated
 
 log = logging.getLogger("audit_ledger")
 

@@ -15,8 +15,8 @@ from audit_ledger.events import (
     EventCorrected,
     HeartbeatRecorded,
 )
-from audit_ledger.store.database import translated
 from audit_ledger.store.recorder import LedgerRecorder, last_version
+from audit_ledger.store.refusals import translated
 
 MAX_INPUT_BYTES = 40_000
 """Bytes of record types and ids that one event names at most, about."""

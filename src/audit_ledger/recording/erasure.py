@@ -14,8 +14,8 @@ from psycopg.rows import DictRow
 
 from audit_ledger.events import MAX_REFERRERS, BodyErased
 from audit_ledger.store import projections
-from audit_ledger.store.database import translated
 from audit_ledger.store.recorder import LedgerRecorder, append_rows, in_stream, last_version
+from audit_ledger.store.refusals import translated
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4, uuid5
 
 from audit_ledger.errors import VersionConflict
 from audit_ledger.events import Event, HoldAdded, HoldReleased, RetentionChanged
-from audit_ledger.store.database import translated
 from audit_ledger.store.recorder import LedgerRecorder, last_version
+from audit_ledger.store.refusals import translated
 
 
 def add_hold(recorder: LedgerRecorder, ledger_id: UUID, *, by: str, reason: str, **scope: Any) -> UUID:

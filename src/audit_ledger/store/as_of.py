@@ -14,7 +14,9 @@ from psycopg import Connection, sql
 from psycopg.abc import Params
 from psycopg.rows import DictRow
 
-from audit_ledger.store.database import Database, Statement, as_of_schema, questioned
+from audit_ledger.store.connecting import as_of_schema
+from audit_ledger.store.database import Database, Statement
+from audit_ledger.store.refusals import questioned
 
 TRAVEL = "SELECT set_config('search_path', %s, true), set_config('audit_ledger.as_of', %s, true)"
 

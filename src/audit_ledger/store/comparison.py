@@ -10,8 +10,9 @@ from typing import Any
 from psycopg import sql
 
 from audit_ledger.errors import InvalidValue, ReadModelsBehind, SchemaMismatch
+from audit_ledger.store.connecting import as_of_schema
 from audit_ledger.store.copies import Copy, Table, Tell, describe, silent, temporary_copy
-from audit_ledger.store.database import Database, as_of_schema
+from audit_ledger.store.database import Database
 
 SHOWN = 20
 """So many differences are told of a table."""

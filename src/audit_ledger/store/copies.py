@@ -15,8 +15,10 @@ from psycopg.types.numeric import Int8
 
 from audit_ledger.errors import InvalidValue, WrongRole
 from audit_ledger.store import migrations
-from audit_ledger.store.database import Database, configure, connect, translated
+from audit_ledger.store.connecting import configure, connect
+from audit_ledger.store.database import Database
 from audit_ledger.store.projections import CHUNK
+from audit_ledger.store.refusals import translated
 from audit_ledger.store.sql import SqlFile, projection_files, schema_files
 
 TEMPORARY = "pg_temp"

@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 
 from audit_ledger.errors import NotInitialised, SchemaMismatch, WrongRole
-from audit_ledger.store.database import as_of_schema
+from audit_ledger.store.connecting import as_of_schema
 from audit_ledger.store.sql import SqlFile, projection_files, schema_files
 from audit_ledger.store.views import act_as, install_views
 from audit_ledger.version import VERSION

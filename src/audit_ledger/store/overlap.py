@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from audit_ledger.settings import Settings
-from audit_ledger.store.database import conninfo, unreachable
+from audit_ledger.store.connecting import conninfo, unreachable
 
 _NAME = "audit-ledger run "
 _KEY = "hashtextextended(%(key)s, 0)"

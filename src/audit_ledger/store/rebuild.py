@@ -23,9 +23,11 @@ from psycopg.rows import DictRow
 from audit_ledger.errors import InvalidValue, LedgerBusy, WrongRole
 from audit_ledger.settings import Settings
 from audit_ledger.store import migrations, takeover
+from audit_ledger.store.connecting import configure, connect
 from audit_ledger.store.copies import Copy, Tell, silent
-from audit_ledger.store.database import Database, configure, connect, translated
+from audit_ledger.store.database import Database
 from audit_ledger.store.projections import CHUNK
+from audit_ledger.store.refusals import translated
 from audit_ledger.store.sql import SqlFile, projection_files, schema_files
 from audit_ledger.store.takeover import Change
 from audit_ledger.store.views import act_as, drop_views, install_views

@@ -24,8 +24,9 @@ from audit_ledger.errors import AppendRefused, ConfigurationError, LedgerError, 
 from audit_ledger.events import Event
 from audit_ledger.settings import load
 from audit_ledger.store import packing
-from audit_ledger.store.database import Database, questioned, translated
+from audit_ledger.store.database import Database
 from audit_ledger.store.packing import Storable
+from audit_ledger.store.refusals import questioned, translated
 
 FEW = 20
 """Up to this many events go in one statement; above, COPY is faster."""

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from audit_ledger.store.database import as_of_schema
+from audit_ledger.store.connecting import as_of_schema
 from audit_ledger.store.sql import SqlFile
 
 Cursor = psycopg.Cursor[dict[str, Any]]

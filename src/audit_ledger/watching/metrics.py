@@ -24,7 +24,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from audit_ledger.errors import ConfigurationError, LedgerError
-from audit_ledger.store.database import Database, configure, conninfo
+from audit_ledger.store.connecting import configure, conninfo
+from audit_ledger.store.database import Database
 from audit_ledger.store.spool import Spool
 from audit_ledger.version import VERSION
 from audit_ledger.watching.metric_families import METRICS

@@ -16,7 +16,8 @@ from psycopg import Connection
 from audit_ledger.errors import ConfigurationError, LedgerError, WritesRefused
 from audit_ledger.plan import Channel, Plan, load_plan
 from audit_ledger.settings import Settings
-from audit_ledger.store.database import Database, configure, connect
+from audit_ledger.store.connecting import configure, connect
+from audit_ledger.store.database import Database
 from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.watching import channels
 from audit_ledger.watching.elsewhere import Elsewhere

@@ -28,8 +28,9 @@ from audit_ledger.events import (
 )
 from audit_ledger.plan import Channel, Plan
 from audit_ledger.store import projections
-from audit_ledger.store.database import Database, translated
+from audit_ledger.store.database import Database
 from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.refusals import translated
 from audit_ledger.watching import journal
 from audit_ledger.watching.findings import LEDGER, Finding
 from audit_ledger.watching.history import Era

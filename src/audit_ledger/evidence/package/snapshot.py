@@ -21,7 +21,8 @@ from audit_ledger.evidence.sealing import Cursor
 from audit_ledger.evidence.sealing import rotated as keys_of
 from audit_ledger.reading.as_of import Header
 from audit_ledger.store.as_of import TRAVEL, as_path
-from audit_ledger.store.database import Database, questioned
+from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import questioned
 from audit_ledger.version import VERSION
 
 ROTATED = """
