@@ -171,42 +171,42 @@ class Found:
         names, columns = TABLES[table].split(), [*zip(*rows, strict=True)] or [()]
         forms = ("%s," * len(names))[:-1], "{" + ",".join(f'"{n}":{PLAIN.get(n, "%s")}' for n in names) + "}"
         pairs = [(c, c) if n in PLAIN else [*zip(*map(cells, c))] for n, c in zip(names, columns)]
-        csvs, texts = ([*map(form.__mod__, zip(*made))] for form, made in zip(forms, zip(*pairs)))
-        self.add(table, columns[0], csv=csvs, json=texts)
+        for name, form, made in zip(("csv", "json"), forms, zip(*pairs)):
+            self.add(table, columns[0], **{name: [*map(form.__mod__, zip(*made))]})
 class Package:
     """The ZIP file, and what is known of it; processes that help are forked, and know it too."""
     zip: zipfile.ZipFile
     def __init__(self, path: Path, spill: Path, jobs: int = 1, bar: bool = False) -> None:
         self.path, self.spill, self.jobs, self.bar = path, spill, jobs, bar
         self.files, self.member = dict[tuple[int, Path], Any](), ""  # what is open; which member is read
-        self.position, self.leaves, self.parts, self.sums = 0, 0, 0, dict[str, str]()
-        self.notes, self.wanted, self.names = list[Note](), set[bytes](), Counter[str]()  # wanted: bodies
+        self.position, self.leaves, self.parts, self.sums = 0, 0, 0, dict[str, bytes]()  # of members
+        self.notes, self.wanted = list[Note](), set[bytes]()  # wanted: bodies
         self.places, self.runs, self.tables = dict[int, Any](), dict[bytes, Any](), list[str]()
         self.want: tuple[str, str, int] | None = None  # where a line is looked for
     def open(self) -> None:  # every member must be listed once in SHA256SUMS, and nothing else may be there
-        self.names = Counter(info.filename for info in self.zip.infolist())
-        for name, count in self.names.items():
+        names = Counter(info.filename for info in self.zip.infolist())
+        for name, count in names.items():
             need(re.fullmatch(MEMBER, name, re.ASCII), f"no package has a member {name!r:.100}")
             need(count == 1, f"{name} is there twice")
-        manifest = self.text("SHA256SUMS")
-        self.sums = {name: digest for digest, name in re.findall("([0-9a-f]{64})  (.+)\n", manifest)}
-        again = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.sums.items()))
+        manifest, form = self.text("SHA256SUMS"), "([0-9a-f]{64})  (.+)\n"
+        self.sums = {line[2]: bytes.fromhex(line[1]) for line in re.finditer(form, manifest)}
+        again = "".join(f"{digest.hex()}  {name}\n" for name, digest in sorted(self.sums.items()))
         need(again == manifest, "SHA256SUMS is malformed, is not in order, or names a member twice")
-        for name in sorted(self.sums.keys() ^ (self.names.keys() - {"SHA256SUMS"})):
+        for name in sorted(self.sums.keys() ^ (names.keys() - {"SHA256SUMS"})):
             raise NotProven(f"{name} is {'not there' if name in self.sums else 'not in SHA256SUMS'}")
     def file(self, path: Path) -> Any:  # opened by this process: no other moves the place in it
         own, mode = (os.getpid(), path), "rb" if path == self.path else "a+b"
         return self.files.get(own) or self.files.setdefault(own, path.open(mode))
     def pieces(self, name: str, limit: int = 1 << 62) -> Iterator[bytes]:
         """The content of a member; an error at its end if its digest is not that of the manifest."""
-        need(name in self.names, f"{name} is not there")
+        need(name in self.zip.NameToInfo, f"{name} is not there")
         digest, info, self.member, self.zip.fp = sha256(), self.zip.getinfo(name), name, self.file(self.path)
         need(info.file_size <= limit and info.compress_type in (0, 8), f"{name} is larger than it can be")
         with self.zip.open(info) as stream:
             while piece := stream.read(1 << 20):
                 digest.update(piece)
                 yield piece
-        need(self.sums.get(name) in (None, digest.hexdigest()), f"{name} is not what SHA256SUMS says")
+        need(self.sums.get(name) in (None, digest.digest()), f"{name} is not what SHA256SUMS says")
     def read(self, name: str, limit: int = SMALL) -> bytes: return b"".join(self.pieces(name, limit))
     def text(self, name: str) -> str: return self.read(name).decode()
     def named(self, form: str) -> list[str]: return sorted(filter(re.compile(form).fullmatch, self.sums))
