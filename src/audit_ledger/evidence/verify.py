@@ -172,7 +172,7 @@ class Found:
         forms = ("%s," * len(names))[:-1], "{" + ",".join(f'"{n}":{PLAIN.get(n, "%s")}' for n in names) + "}"
         pairs = [(c, c) if n in PLAIN else [*zip(*map(cells, c))] for n, c in zip(names, columns)]
         for name, form, made in zip(("csv", "json"), forms, zip(*pairs)):
-            self.add(table, columns[0], **{name: [*map(form.__mod__, zip(*made))]})
+            self.add(table, columns[0], 1, int, **{name: [*map(form.__mod__, zip(*made))]})
 class Package:
     """The ZIP file, and what is known of it; processes that help are forked, and know it too."""
     zip: zipfile.ZipFile

@@ -14,6 +14,7 @@ from audit_ledger.evidence.anchors import Anchor
 from audit_ledger.evidence.keys import Verifier
 from audit_ledger.evidence.package.question import Narrowed, Question, instant
 from audit_ledger.evidence.package.snapshot import Snapshot
+from audit_ledger.recording.failure import plain
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -120,6 +121,11 @@ def _fingerprint(key: Verifier) -> str:
     return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
 
 
+def _shown(value: Any) -> Any:
+    """Text without characters that would turn around, or hide, what stands beside it."""
+    return plain(value) if isinstance(value, str) else value
+
+
 def _template() -> Any:
     try:
         from jinja2 import Environment, StrictUndefined
@@ -131,7 +137,7 @@ def _template() -> Any:
             remedy="pip install 'audit-ledger[evidence]'",
         ) from error
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=StrictUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["instant"] = lambda when: instant(when).replace("T", " ").replace("Z", " UTC")
     environment.filters["second"] = lambda when: f"{when:%Y-%m-%d %H:%M:%S} UTC"
