@@ -219,6 +219,22 @@ def test_whatever_happened_the_verifier_folds_it_as_the_ledger_does(
         holds()
 
 
+def test_rows_in_the_order_of_their_text_are_not_in_the_order_of_their_ids(
+    ledger: Ledger, sealer: Ledger, key: str, home: Path
+) -> None:
+    for _ in range(6):
+        with ledger.run("t", "s"):
+            pass
+    sealer.seal()
+    members = members_of(sealer.evidence(12, home / "a.zip", force=True).file)
+    rows = rows_of(members, "data_ingestion_runs")
+    by_text = sorted(rows)  # the run at 11 comes second: the first and the last are as wide as they would be
+    assert [json.loads(row)["id"] for _, row in by_text] == [1, 11, 3, 5, 7, 9]
+    assert verified(with_rows(members, "data_ingestion_runs", rows), key).code == 0
+    failure = verified(with_rows(members, "data_ingestion_runs", by_text), key).failure
+    assert "ids do not ascend" in f"{failure}"
+
+
 def check_rows(members: Members, key: str, rng: random.Random) -> None:
     """A row that is dropped, added or changed is found, in every table."""
     for table in TABLES:

@@ -83,7 +83,6 @@ MEMBER = (r"SHA256SUMS|keys|verify\.py|report\.html|question\.json|log/checkpoin
           r"log/tile/(entries|[0-7])/([x0-9]+/)*[0-9]+(\.p/[0-9]+)?|proofs/[0-9]+\.tlog-proof")
 ROW = '([^"\n]*+(?:"[^"]*+"[^"\n]*+)*+)\n'  # of CSV
 ROWS = re.compile(f"(?:{ROW})*+".encode())
-
 class NotProven(Exception): """Something does not hold."""
 def need(holds: object, reason: str) -> None:
     if not holds: raise NotProven(reason)
@@ -374,12 +373,13 @@ class Package:
             lines = re.findall(ROW, text) if quoted else text.split(",\n" if is_json else "\n")
             need((quoted or not lines.pop()) and len(rest) < LINE, f"{name} has lines that are no rows")
             if not lines: continue
-            first, final = id_of(lines[0]), id_of(lines[-1])  # of as many digits, ids ascend if lines do
-            good = len(f"{first}") == len(f"{final}") and lines == sorted(lines)
-            good = good or (ids := [*map(id_of, lines)]) == sorted({*ids})
-            need(good and last < first <= final <= self.position, f"{name}: ids do not ascend")
+            wide, n = lines[0].index(",") + 1 - start, len(lines)  # ids of as many digits ascend if lines do
+            heads = "".join([line[start : start + wide] for line in lines])
+            even = heads.count(",") == n and heads[wide - 1 :: wide] == "," * n
+            good = (even and lines == sorted(lines)) or (ids := [*map(id_of, lines)]) == sorted({*ids})
+            good = good and last < id_of(lines[0]) <= (last := id_of(lines[-1])) <= self.position
+            need(good, f"{name}: ids do not ascend")
             found.add(table, lines, -1, id_of, **{form: lines})
-            last = final
         return found
     def fold(self) -> Found:
         """The rows that the events make, less those of the answer."""
