@@ -81,8 +81,8 @@ PROOF = "c2sp.org/tlog-proof@v1\nextra (.+)\nindex ([0-9]+)\n((?:.{44}\n){0,63})
 MEMBER = (r"SHA256SUMS|keys|verify\.py|report\.html|question\.json|log/checkpoint|answer/[a-z_]+\.(csv|json)|"
           r"anchors/([0-9]+\.checkpoint|[0-9]+\.[\w-]+\.tsr|[\w-]+\.pem)|bodies/(index\.json|[\w-]{43})|"
           r"log/tile/(entries|[0-7])/([x0-9]+/)*[0-9]+(\.p/[0-9]+)?|proofs/[0-9]+\.tlog-proof")
-ROW = '([^"\n]*+(?:"[^"]*+"[^"\n]*+)*+)\n'  # of CSV
-ROWS = re.compile(f"(?:{ROW})*+".encode())
+ROW = '([^"\n]*+(?>(?:"[^"]*+"[^"\n]*+)*))\n'  # of CSV
+ROWS = re.compile(f"(?>(?:{ROW})*)".encode())
 class NotProven(Exception): """Something does not hold."""
 def need(holds: object, reason: str) -> None:
     if not holds: raise NotProven(reason)

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from audit_ledger.redaction.rules import Rules
 
 _KEY = re.compile(r"""(?xm)
-    ^ (?P<before> (?P<indent> [ ]*+ (?: -[ ]++ )*+ )
+    ^ (?P<before> (?P<indent> [ ]*+ (?>(?: -[ ]++ ){0,99}) )
         (?P<quote> ["']?+ ) (?P<name> [\w.%/-]++ ) (?P=quote) [ ]*+ : )
     [ ]*+ (?P<value> [^\r\n]*+ ) (?P<end> \r?\n?+ )
 """)

@@ -20,9 +20,9 @@ _TYPE = re.compile(r"(?i)^content-type:[ \t]*([^\r\n]*)", re.M)
 _NEW_LINE = r"(?:\r?\n|(?:\\++r)?\\++n)"
 _PART = re.compile(rf"""(?xi)
     form-data;[ ]?name= (?P<quote> &quot; | \\*["']?+ ) (?P<name> [^"'&;\\\r\n]{{1,200}} ) (?P=quote)
-    (?: (?!{_NEW_LINE}) [^\r\n] ){{0,1000}}+
-    (?: {_NEW_LINE} (?: (?!{_NEW_LINE}) [^\r\n] ){{1,1000}}+ ){{0,9}}+
-    {_NEW_LINE}{{2}} (?P<content> (?: (?!{_NEW_LINE}--) [\s\S] )*+ )
+    (?>(?: (?!{_NEW_LINE}) [^\r\n] ){{0,1000}})
+    (?>(?: {_NEW_LINE} (?>(?: (?!{_NEW_LINE}) [^\r\n] ){{1,1000}}) ){{0,9}})
+    {_NEW_LINE}{{2}} (?P<content> (?>(?: [^\r\n\\]++ | (?!{_NEW_LINE}--) [\s\S] )*) )
 """)
 
 

@@ -44,12 +44,12 @@ _OPTION_LIKE = re.compile(r"""-(?<=[\s"'`]-)(?:[A-Za-z]{0,20}[apuwPU]|-(?:proxy-
 _NAMED = re.compile(
     rf"(?<![\w.-])({'|'.join(sorted(map(re.escape, _PROGRAMS), reverse=True))})(?:\.exe)?(?=[\s\"'`,])"
 )
-_COMMAND = re.compile(r"(?:[^\n\\]|\\\r?\n|\\)++")
+_COMMAND = re.compile(r"(?:[^\n\\]|\\\n|\\\r\n|\\)++")
 _OPTION = re.compile(rf"""(?x) (?<![\w.%\\-]) (?P<option> -(?P<letters> [A-Za-z]++ ) | --(?:proxy-)?user )
-    (?: (?P<attached> (?<!user) (?: {MARK} | [^\s"'`,\])]++ ) )
-      | (?P<gap> = | ["'`]?+,?+(?: [ \t] | \\\r?\n )++ | (?=["'`]\S) )
-        (?= (?P<value> (?P<quote> \\*+["'`] ) (?P<quoted> (?: (?!(?P=quote))[^\n] )*+ )
-                     | [^\s"'`,\])-][^\s"'`]*+ ) ) )?+
+    (?>(?: (?P<attached> (?<!user) (?: {MARK} | [^\s"'`,\])]++ ) )
+      | (?P<gap> = | ["'`]?+,?+(?: [ \t] | \\\n | \\\r\n )++ | (?=["'`]\S) )
+        (?= (?P<value> (?P<quote> \\*+["'`] ) (?P<quoted> (?>(?: [^\n\\"'`]++ | (?!(?P=quote))[^\n] )*) )
+                     | [^\s"'`,\])-][^\s"'`]*+ ) ) )?)
 """)
 
 _SECRET, _USERS, _HEADER, _FORMED = "secret", "user", "header", "form"

@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import unquote
 
 REDACTED: Final = "[REDACTED]"
-MARK: Final = r"\[REDACTED(?::[0-9a-f]{8})?+\]"
+MARK: Final = r"\[REDACTED(?>(?::[0-9a-f]{8})?)\]"
 SCHEME: Final = re.compile(r"(?i:bearer|basic|digest|token|apikey|negotiate)[ ]++(?=[^\s,;])")
 _MARKED = re.compile(r"\[?REDACTED(?:[:-](?P<digits>[0-9a-f]{8}))?\]?")
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from audit_ledger.redaction.rules import Rules
 
 _TAG = re.compile(r"""(?x) < (?P<name> [A-Za-z_][\w:.-]*+ )
-    (?P<attributes> (?: "[^"]*+" | '[^']*+' | [^<>"'] )*+ (?= > ) | [^<>]*+ ) >""")
-# Text, or an attribute, in which markup or JSON is escaped.
-_ESCAPED = re.compile(r"(?<![^<>])[^<>&]*+(?:&(?!(?:amp;)*+(?:lt|quot|\#34|\#x22);)[^<>&]*+)*+&[^<>]*+")
+    (?P<attributes> (?>(?: "[^"]*+" | '[^']*+' | [^<>"']++ )*) (?= > ) | [^<>]*+ ) >""")
+# Text, or an attribute, and whether markup or JSON is escaped in it.
+_REFERRING = re.compile(r"(?<![^<>])[^<>&]*+&[^<>]*+")
+_ESCAPED = re.compile(r"&(?:amp;)*(?:lt|quot|\#34|\#x22);")
 _ATTRIBUTE = re.compile(r"""(?xs) (?<![\w:.-]) (?P<key> [\w:.-]++ ) \s*+ = \s*+
     (?: (?P<quote> \\*+["'] ) (?P<quoted> .*? ) (?P=quote) | (?P<bare> [^\s"'<>&]++ ) )""")
 _NAMES = ("name", "key", "id", "property")
@@ -54,12 +55,14 @@ def scrub(rules: "Rules", text: str, depth: int) -> str:
     """The text without what elements and attributes of secret names hold."""
 
     def escaped(match: re.Match[str]) -> str:
+        if not _ESCAPED.search(match[0]):
+            return match[0]
         plain = unescape(match[0])
         clean = rules.text(plain, depth - 1)
         return match[0] if clean == plain else escape(clean)
 
     if depth and "&" in text:
-        text = _ESCAPED.sub(escaped, text)
+        text = _REFERRING.sub(escaped, text)
     return _elements(rules, text) if "<" in text else text
 
 

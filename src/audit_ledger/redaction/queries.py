@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from audit_ledger.redaction.rules import Rules
 
 _USER = re.compile(r"""(?x)
-    ( : (?P<http> (?<=(?i:http):) | (?<=(?i:https):) )?+ (?: \\?/ ){2} )
+    ( : (?>(?P<http> (?<=(?i:http):) | (?<=(?i:https):) )?) (?: \\?/ ){2} )
     ( (?: [^\s/?\#"'<>:\[]*+ : (?! \d{0,5} (?: [\s/?\#"'<>] | \Z ) )  # user:password@, no port,
-        (?: (?: [^\s/?\#"<>@]*+ @ )++ | [^\s"'<>@]{0,100}+ @ )  # up to the last @, or past a raw slash
+        (?: (?>(?: [^\s/?\#"<>@]*+ @ )+) | [^\s"'<>@]{0,100}+ @ )  # up to the last @, or past a raw slash
       | (?(http) [^\s/?\#"'<>@:\[]++ @ | (?!) ) ) )
 """)
 _QUERY = re.compile(r"""([?#])([^\s"'<>\\?#=&]++=[^\s"'<>\\]*+)""")

@@ -22,29 +22,29 @@ _PROSE = ("auth", "authentication", "authorization", "bond", "bonds", "scheme", 
 _QUOTE = r"""\\*+["'`]"""
 _NAME = re.compile(rf"""(?x)
     (?<![\w.%\\-]) (?P<option> --?[A-Za-z][\w-]*+ ) ["'`]?+ (?: = | ,?+[ ]++ ) (?!-)
-  | (?: (?<![\w.%\\-]) | (?<=\\[nrt]) ) (?P<name> [\w.%-]++ (?: [ ](?=[^\W\d])[\w.%-]++ )?+ )
+  | (?: (?<![\w.%\\-]) | (?<=\\[nrt]) ) (?P<name> [\w.%-]++ (?>(?: [ ](?=[^\W\d])[\w.%-]++ )?) )
     \]?+ (?P<close> {_QUOTE} | \\*+ ) \]?+ [ \t]{{0,8}}+ (?P<sep> :(?!:|//) | :?+=(?!=)>?+ ) [ \t]{{0,8}}+
 """)
 # Beside its name: {"name": "password", "value": "x"}, and the same in YAML.
 _BESIDE = re.compile(rf"""(?x)
-    (?<![\w.%\\-]) (?: [nN]ame | NAME | [kK]ey | KEY ) (?:{_QUOTE})?+
+    (?<![\w.%\\-]) (?: [nN]ame | NAME | [kK]ey | KEY ) (?>(?:{_QUOTE})?)
     [ \t]{{0,8}}+ (?: :(?!:|//) | =>?+ ) [ \t]{{0,8}}+
-    (?:{_QUOTE})?+ (?P<name> [\w.%-]{{1,90}}+ (?: [ ](?![vV]alue|VALUE)[\w.%-]{{1,30}}+ ){{0,3}}+ )
-    (?:{_QUOTE})?+ [ \t]{{0,8}}+ [,;]?+ (?: \s | \\[nr] ){{0,80}}+
-    (?:{_QUOTE})?+ (?: [vV]alue | VALUE ) (?P<close> (?:{_QUOTE})?+ )
+    (?>(?:{_QUOTE})?) (?P<name> [\w.%-]{{1,90}}+ (?>(?: [ ](?![vV]alue|VALUE)[\w.%-]{{1,30}}+ ){{0,3}}) )
+    (?>(?:{_QUOTE})?) [ \t]{{0,8}}+ [,;]?+ (?>(?: \s | \\[nr] ){{0,80}})
+    (?>(?:{_QUOTE})?) (?: [vV]alue | VALUE ) (?P<close> (?>(?:{_QUOTE})?) )
     [ \t]{{0,8}}+ (?P<sep> :(?!:|//) | =>?+ ) [ \t]{{0,8}}+
 """)
 _QUOTED = re.compile(rf"""(?x)
     (?P<open> [bBfFrRuU]{{0,2}}+ (?P<quote> {_QUOTE} ) )
     (?P<within> {MARK}(?=(?P=quote))
-      | (?: (?P=quote)(?P=quote) | (?!(?<!\\)(?P=quote))[^\n] )*+ ) (?P=quote)?+
+      | (?>(?: [^\n\\"'`]++ | (?P=quote)(?P=quote) | (?!(?<!\\)(?P=quote))[^\n] )*) ) (?>(?P=quote)?)
 """)
-_RUN = re.compile(rf"""(?x)(?:
-    {MARK} | [^\s&"'`<>,;()\[\]{{}}\\\#] | \\(?!["'`])
+_RUN = re.compile(rf"""(?x)(?>(?:
+    {MARK} | [^\s&"'`<>,;()\[\]{{}}\\\#]++ | \\(?!["'`])
   | \#(?<!\[REDACTED\]\#)(?<!\[REDACTED:[0-9a-f]{{8}}\]\#)
   | [,;](?! [\s,;"'`{{[] | \Z | [\w.-]{{1,40}}["']?[=:] ) | [)\]}}](?! [\s,;:.)\]}}"'`<>&] | \Z )
-)++""")
-_LINE = re.compile(r"(?:(?!\\[rn])[^\r\n])*+")
+){{1,10000}})""")
+_LINE = re.compile(r"(?>(?:[^\r\n\\]++|\\+(?![rn]))*)")
 _LINE_IN_QUOTES = re.compile(r"""[^\r\n"'\\]*+""")
 # What goes on after a first word: auth=Bearer x, password: str = "x"
 _MORE = re.compile(r"(?i:(?<=[=:]bearer)|(?<=[=:]basic)|(?<=[=:]token))[ ]++|[ \t]{1,8}=[ \t]{0,8}")

@@ -13,7 +13,7 @@ _PREFIXED = (
     ("eyJ", r"[\w-]{8,}+(?:\.[\w-]{8,}+(?:\.[\w-]*+){1,3}|(?P<no>))"),  # JWT; else not read again
     ("-----B", r"EGIN [A-Z0-9 ]{0,40}?PRIVATE KEY[\s\S]*?(?:-----END [A-Z0-9 ]{3,50}-----|\Z)"),
     # AWS: the key's id, and the 40 characters of the secret where they follow
-    ("A[KS]I", r"A[A-Z0-9]{16}(?![A-Za-z0-9])(?:[\s,:;|\"'=]{1,4}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=]))?+"),
+    ("A[KS]I", r"A[A-Z0-9]{16}(?![A-Za-z0-9])(?>(?:[\s,:;|\"'=]{1,4}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=]))?)"),
     ("gh[oprsu]_", r"[A-Za-z0-9_]{20,}+"),  # GitHub
     ("github_pat_", r"[A-Za-z0-9_]{20,}+"),
     ("xox[a-z]-", r"[A-Za-z0-9-]{10,}+"),  # Slack
