@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -192,10 +192,11 @@ class TestLostInMidRun:
         assert run.result.created == 3
         assert stream_of(admin, run.id) == whole_run(3)[:2]
         copy = spooling.spool.path.with_name("copy.sqlite")
-        with sqlite3.connect(spooling.spool.path) as source, sqlite3.connect(copy) as target:
+        with (
+            closing(sqlite3.connect(spooling.spool.path)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
             source.backup(target)
-        source.close()
-        target.close()
         assert spooling.forward().events == 3
         assert stream_of(admin, run.id) == whole_run(3)
         assert spooling.forward().events == 0
@@ -255,10 +256,9 @@ class TestBodies:
             " WHERE c.endpoint LIKE '%/rows'"
         ).fetchall()
         assert json.loads(answer) == ROWS
-        with sqlite3.connect(spooling.spool.path) as conn:
+        with closing(sqlite3.connect(spooling.spool.path)) as conn:
             assert conn.execute("SELECT count(*) FROM bodies").fetchone() == (0,)
             assert conn.execute("SELECT count(*) FROM event_bodies").fetchone() == (0,)
-        conn.close()
 
 
 SCRIPT = """
@@ -401,9 +401,8 @@ class TestManyAtOnce:
                 assert script.wait() == 0
         spool = spool_of(url)
         assert (spool.status().events, spool.status().runs) == (4 * 3002, 4)
-        with sqlite3.connect(spool.path) as conn:
+        with closing(sqlite3.connect(spool.path)) as conn:
             assert conn.execute("SELECT count(*) FROM bodies").fetchone() == (1,)
-        conn.close()
         spool.close()
         away.end()
         with audit_ledger.connect(url) as ledger:
@@ -461,9 +460,8 @@ class TestRefused:
         """As after damage that SQLite does not see."""
         spool = ledger.spool
         bad, good = fill(spool, 1), fill(spool, 1)
-        with sqlite3.connect(spool.path) as conn:
+        with closing(sqlite3.connect(spool.path, isolation_level=None)) as conn:
             conn.execute("UPDATE stored_events SET topic = 'Größe' WHERE originator_id = ?", [bad.hex])
-        conn.close()
         assert (ledger.forward().events, spool.status().set_aside[0].stream_id) == (1, bad)
         assert stream_of(admin, good) == [(1, "RunStarted")]
 

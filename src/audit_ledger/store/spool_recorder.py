@@ -74,17 +74,30 @@ class _Pool(SQLiteConnectionPool):
     def __init__(self, path: Path, max_bytes: int, lock_timeout: int) -> None:
         super().__init__(db_name=f"{path.as_uri()}?mode=rw", lock_timeout=lock_timeout)
         self._max_pages = min(max_bytes // PAGE_BYTES, MAX_PAGES)
+        self._seconds = lock_timeout
 
     def _create_connection(self) -> SQLiteConnection:
-        connection = super()._create_connection()
-        cursor = connection.cursor()
-        for pragma in (
-            "synchronous = FULL",
-            "secure_delete = ON",
-            f"max_page_count = {self._max_pages}",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        return connection
+        """As the library's, which does not close what turns out to be damaged."""
+        connection = sqlite3.connect(
+            self.db_name,
+            uri=True,
+            check_same_thread=False,  # the pool sees to it that one at a time uses it
+            isolation_level=None,
+            timeout=self._seconds,
+        )
+        try:
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "secure_delete = ON",
+                f"max_page_count = {self._max_pages}",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
+        connection.row_factory = sqlite3.Row
+        return SQLiteConnection(sqlite_conn=connection, max_age=self.max_age)
 
 
 class SpoolDatastore(SQLiteDatastore):
