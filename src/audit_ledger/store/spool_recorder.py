@@ -231,8 +231,8 @@ class SpoolRecorder(SQLiteApplicationRecorder):
                     key,
                 )
                 c.executemany(
-                    "DELETE FROM bodies WHERE id = ?1 AND NOT EXISTS"
-                    " (SELECT 1 FROM event_bodies WHERE body = ?1)",
+                    "DELETE FROM bodies WHERE id = ? AND NOT EXISTS"
+                    " (SELECT 1 FROM event_bodies WHERE body = bodies.id)",
                     [(row["body"],) for row in c.fetchall()],
                 )
 
