@@ -22,7 +22,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 $(BROWSER): $(READY) # the system's, or a download, or a package; without one, the tests that look at pages skip
-	@command -v chromium chromium-browser google-chrome >/dev/null \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| $(BIN)/playwright install --only-shell chromium >$@.log 2>&1 \
 		|| { apt-get update && apt-get install --yes --no-install-recommends chromium; } >>$@.log 2>&1 \
 		|| echo "no Chromium to be had, see $@.log: the tests that look at pages in a browser will skip"

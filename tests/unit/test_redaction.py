@@ -3,6 +3,8 @@
 import doctest
 import json
 import re
+import subprocess
+import sys
 import time
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -427,6 +429,25 @@ def test_a_hostile_text_takes_linear_time(unit: str) -> None:
         redact_body(text.encode(), media_type)
     Redactor(key=b"k").command_line(text.split(" "))
     assert time.perf_counter() - started < 20  # a second or two; quadratic would be many minutes
+
+
+MEMORY = """
+import resource, sys
+from audit_ledger.redaction import redact_text
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for start, unit in (
+    ("Authorization: ", "\\\\a"), ('curl -u "', "'"), ('form-data; name="password"\\r\\n\\r\\n', "\\n"),
+    ('password="', "'"), ("password=", "\\\\"), ("password=", "a,b"), ("<a>", "&"),
+):
+    redact_text(start + unit * (1_000_000 // len(unit)))
+unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // unit)
+"""
+
+
+def test_a_hostile_text_takes_no_more_memory_than_a_few_copies_of_it() -> None:
+    ran = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 40  # MiB; a group that remembers each of its repetitions takes 150
 
 
 def test_the_example_in_the_docstring_holds() -> None:

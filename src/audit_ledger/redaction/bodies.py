@@ -22,7 +22,7 @@ _PART = re.compile(rf"""(?xi)
     form-data;[ ]?name= (?P<quote> &quot; | \\*["']?+ ) (?P<name> [^"'&;\\\r\n]{{1,200}} ) (?P=quote)
     (?>(?: (?!{_NEW_LINE}) [^\r\n] ){{0,1000}})
     (?>(?: {_NEW_LINE} (?>(?: (?!{_NEW_LINE}) [^\r\n] ){{1,1000}}) ){{0,9}})
-    {_NEW_LINE}{{2}} (?P<content> (?>(?: [^\r\n\\]++ | (?!{_NEW_LINE}--) [\s\S] )*) )
+    {_NEW_LINE}{{2}} (?P<content> [\s\S]*? ) (?= {_NEW_LINE}-- | \Z )
 """)
 
 

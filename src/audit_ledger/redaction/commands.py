@@ -48,7 +48,7 @@ _COMMAND = re.compile(r"(?:[^\n\\]|\\\n|\\\r\n|\\)++")
 _OPTION = re.compile(rf"""(?x) (?<![\w.%\\-]) (?P<option> -(?P<letters> [A-Za-z]++ ) | --(?:proxy-)?user )
     (?>(?: (?P<attached> (?<!user) (?: {MARK} | [^\s"'`,\])]++ ) )
       | (?P<gap> = | ["'`]?+,?+(?: [ \t] | \\\n | \\\r\n )++ | (?=["'`]\S) )
-        (?= (?P<value> (?P<quote> \\*+["'`] ) (?P<quoted> (?>(?: [^\n\\"'`]++ | (?!(?P=quote))[^\n] )*) )
+        (?= (?P<value> (?P<quote> \\*+["'`] ) (?P<quoted> [^\n]*? (?= (?P=quote) | \n | \Z ) )
                      | [^\s"'`,\])-][^\s"'`]*+ ) ) )?)
 """)
 

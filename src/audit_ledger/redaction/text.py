@@ -34,17 +34,14 @@ _BESIDE = re.compile(rf"""(?x)
     (?>(?:{_QUOTE})?) (?: [vV]alue | VALUE ) (?P<close> (?>(?:{_QUOTE})?) )
     [ \t]{{0,8}}+ (?P<sep> :(?!:|//) | =>?+ ) [ \t]{{0,8}}+
 """)
-_QUOTED = re.compile(rf"""(?x)
-    (?P<open> [bBfFrRuU]{{0,2}}+ (?P<quote> {_QUOTE} ) )
-    (?P<within> {MARK}(?=(?P=quote))
-      | (?>(?: [^\n\\"'`]++ | (?P=quote)(?P=quote) | (?!(?<!\\)(?P=quote))[^\n] )*) ) (?>(?P=quote)?)
-""")
+_OPENING = re.compile(rf"(?P<open>[bBfFrRuU]{{0,2}}+(?P<quote>{_QUOTE}))")
+_MARKED = re.compile(MARK)
 _RUN = re.compile(rf"""(?x)(?>(?:
     {MARK} | [^\s&"'`<>,;()\[\]{{}}\\\#]++ | \\(?!["'`])
   | \#(?<!\[REDACTED\]\#)(?<!\[REDACTED:[0-9a-f]{{8}}\]\#)
   | [,;](?! [\s,;"'`{{[] | \Z | [\w.-]{{1,40}}["']?[=:] ) | [)\]}}](?! [\s,;:.)\]}}"'`<>&] | \Z )
 ){{1,10000}})""")
-_LINE = re.compile(r"(?>(?:[^\r\n\\]++|\\+(?![rn]))*)")
+_LINE = re.compile(r"[^\r\n]*?(?=\\[rn]|[\r\n]|\Z)")
 _LINE_IN_QUOTES = re.compile(r"""[^\r\n"'\\]*+""")
 # What goes on after a first word: auth=Bearer x, password: str = "x"
 _MORE = re.compile(r"(?i:(?<=[=:]bearer)|(?<=[=:]basic)|(?<=[=:]token))[ ]++|[ \t]{1,8}=[ \t]{0,8}")
@@ -55,6 +52,30 @@ _CREDENTIAL = re.compile(r"(?<![A-Za-z0-9])((?i:bearer|basic)(?:[ ]++|\+|%20))([
 def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
     match = pattern.match(text, start)
     return match.end() if match else start
+
+
+def _quoted(text: str, start: int) -> tuple[re.Match[str], int, int] | None:
+    """The opening of a quoted string at `start`, where what is in it ends, and where the string does.
+
+    A quote that is doubled, or behind a backslash, is in it. One that is not closed ends with its line.
+    """
+    opening = _OPENING.match(text, start)
+    if opening is None:
+        return None
+    quote, within = opening["quote"], opening.end()
+    marked = _past(_MARKED, text, within)
+    if marked > within and text.startswith(quote, marked):
+        return opening, marked, marked + len(quote)
+    line = text.find("\n", within)
+    line, at = len(text) if line < 0 else line, within
+    while (found := text.find(quote, at, line)) >= 0:
+        if text.startswith(quote, found + len(quote)):
+            at = found + 2 * len(quote)
+        elif text[found - 1] == "\\":
+            at = found + 1
+        else:
+            return opening, found, found + len(quote)
+    return opening, line, line
 
 
 def _balanced(text: str, start: int, *, one_line: bool) -> int:
@@ -71,7 +92,8 @@ def _balanced(text: str, start: int, *, one_line: bool) -> int:
 
 def _word(text: str, start: int) -> int:
     """The end of a word, with the calls and subscripts in it, or of a quoted string."""
-    end, before = _past(_QUOTED, text, start), -1
+    quoted = _quoted(text, start)
+    end, before = quoted[2] if quoted else start, -1
     while before < end < len(text):
         before, opened = end, text[end] in "([{"
         end = _balanced(text, end, one_line=end > start) if opened else _past(_RUN, text, end)
@@ -89,8 +111,9 @@ def _words(text: str, start: int) -> int:
 def _value(rules: "Rules", text: str, name: re.Match[str], *, line: bool = False) -> tuple[int, str]:
     """Where the value of a secret name ends, and what takes its place."""
     start, colon = name.end(), name["sep"] == ":"
-    if quoted := _QUOTED.match(text, start):
-        return quoted.end(), quoted["open"] + rules.mark(quoted["within"]) + quoted["quote"]
+    if quoted := _quoted(text, start):
+        opening, within, end = quoted
+        return end, opening["open"] + rules.mark(text[opening.end() : within]) + opening["quote"]
     quote = name["close"] if colon else ""
     if quote and text[start : start + 1] in ("(", "[", "{"):
         end = _balanced(text, start, one_line=False)
