@@ -21,7 +21,7 @@ COMMENT ON TABLE  origins                IS 'The identities that this ledger has
 COMMENT ON COLUMN origins.number         IS 'Place among them, from 1: made at init; those that follow, by recoveries.';
 COMMENT ON COLUMN origins.id             IS 'The ledger id, a UUID that no other ledger shares, and the origin of its checkpoints.';
 COMMENT ON COLUMN origins.after_position IS 'The last position when it was opened; the event behind it says why.';
-COMMENT ON COLUMN origins.opened_at      IS 'When, by the database clock.';
+COMMENT ON COLUMN origins.opened_at      IS 'When, by the database clock; of those that follow the first, recorded_at of that event.';
 INSERT INTO origins (number, after_position) VALUES (1, 0);
 
 -- name: origin

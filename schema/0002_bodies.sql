@@ -10,7 +10,6 @@ CREATE TABLE bodies (
     size       bigint           NOT NULL,
     media_type text             NOT NULL,
     content    bytea,
-    stored_at  timestamptz      NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT bodies_pkey PRIMARY KEY (commitment),
     CONSTRAINT bodies_sha256 UNIQUE (sha256),
     CONSTRAINT bodies_commitment_form CHECK (commitment ~ '^[A-Za-z0-9_-]{43}$'),
@@ -27,7 +26,6 @@ COMMENT ON COLUMN bodies.sha256     IS 'SHA-256 of the bytes, by which the same 
 COMMENT ON COLUMN bodies.size       IS 'Number of bytes.';
 COMMENT ON COLUMN bodies.media_type IS 'Media type (RFC 6838) that the bytes were first given with.';
 COMMENT ON COLUMN bodies.content    IS 'The bytes, compressed by PostgreSQL; NULL once erased, or where there were too many to keep.';
-COMMENT ON COLUMN bodies.stored_at  IS 'When the row was made, by the database clock.';
 
 -- name: body_lock_key
 -- The key of the advisory lock between those who refer to bodies (shared, from storing them to the end of

@@ -133,7 +133,7 @@ SET search_path FROM CURRENT
 AS $$
 DECLARE
     erased    record;
-    body      record;
+    there     boolean;
     named     bigint[];
     referring bigint[];
     youngest  timestamptz;
@@ -158,8 +158,8 @@ BEGIN
             HINT    = 'Call begin_erasure(), append the events, then erase_body() with the position of the first.';
     END IF;
     PERFORM catch_up_for_erasure(ARRAY[erased.commitment]);
-    SELECT b.salt IS NOT NULL AS there, b.stored_at INTO body FROM bodies b WHERE b.commitment = erased.commitment;
-    IF body.there IS NOT TRUE THEN
+    SELECT b.salt IS NOT NULL INTO there FROM bodies b WHERE b.commitment = erased.commitment;
+    IF there IS NOT TRUE THEN
         RAISE EXCEPTION USING
             ERRCODE = 'AL009',
             MESSAGE = format('the body %s is erased already, or was never there', erased.commitment),
@@ -175,7 +175,7 @@ BEGIN
      CROSS JOIN unnest(d.referrers) AS n
      WHERE e.stream_id = erased.stream_id AND e.xmin = pg_current_xact_id()::xid
        AND d.type = 'BodyErased' AND d.commitment = erased.commitment;
-    SELECT array_agg(r.position ORDER BY r.position), coalesce(max(r.recorded_at), body.stored_at)
+    SELECT array_agg(r.position ORDER BY r.position), max(r.recorded_at)
       INTO referring, youngest
       FROM referrers_of(erased.commitment) r;
     IF named IS DISTINCT FROM referring THEN

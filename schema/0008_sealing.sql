@@ -50,22 +50,20 @@ COMMENT ON COLUMN tiles.hashes IS '256 hashes of 32 bytes; fewer in the last til
 
 -- name: checkpoints
 CREATE TABLE checkpoints (
-    size      bigint           NOT NULL,
-    root      bytea            NOT NULL,
-    note      bytea            NOT NULL,
-    key_id    text COLLATE "C" NOT NULL,
-    sealed_at timestamptz      NOT NULL DEFAULT clock_timestamp(),
+    size   bigint           NOT NULL,
+    root   bytea            NOT NULL,
+    note   bytea            NOT NULL,
+    key_id text COLLATE "C" NOT NULL,
     CONSTRAINT checkpoints_pkey PRIMARY KEY (size),
     CONSTRAINT checkpoints_size_from_one CHECK (size > 0),
     CONSTRAINT checkpoints_root_is_a_hash CHECK (octet_length(root) = 32),
     CONSTRAINT checkpoints_key_id_hexadecimal CHECK (key_id ~ '^[0-9a-f]{8}$')
 );
-COMMENT ON TABLE  checkpoints           IS 'Signed statements of the ledger: at this size, its Merkle tree has this root.';
-COMMENT ON COLUMN checkpoints.size      IS 'How many events it seals: all up to this position.';
-COMMENT ON COLUMN checkpoints.root      IS 'The root hash of their tree (RFC 6962).';
-COMMENT ON COLUMN checkpoints.note      IS 'The statement as it was signed, byte for byte (C2SP tlog-checkpoint).';
-COMMENT ON COLUMN checkpoints.key_id    IS 'Id of the key that signed it; where several did, of the newest, which goes on.';
-COMMENT ON COLUMN checkpoints.sealed_at IS 'When it was made, by the database clock.';
+COMMENT ON TABLE  checkpoints        IS 'Signed statements of the ledger: at this size, its Merkle tree has this root.';
+COMMENT ON COLUMN checkpoints.size   IS 'How many events it seals: all up to this position.';
+COMMENT ON COLUMN checkpoints.root   IS 'The root hash of their tree (RFC 6962).';
+COMMENT ON COLUMN checkpoints.note   IS 'The statement as it was signed, byte for byte (C2SP tlog-checkpoint).';
+COMMENT ON COLUMN checkpoints.key_id IS 'Id of the key that signed it; where several did, of the newest, which goes on.';
 
 -- name: guard_tiles
 CREATE FUNCTION guard_tiles() RETURNS trigger

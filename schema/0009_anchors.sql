@@ -143,21 +143,19 @@ COMMENT ON FUNCTION say_refusal() IS 'Raise the error that says why events are r
 
 -- name: closed_checkpoints
 CREATE TABLE closed_checkpoints (
-    origin    uuid             NOT NULL,
-    size      bigint           NOT NULL,
-    root      bytea            NOT NULL,
-    note      bytea            NOT NULL,
-    key_id    text COLLATE "C" NOT NULL,
-    sealed_at timestamptz      NOT NULL,
+    origin uuid             NOT NULL,
+    size   bigint           NOT NULL,
+    root   bytea            NOT NULL,
+    note   bytea            NOT NULL,
+    key_id text COLLATE "C" NOT NULL,
     CONSTRAINT closed_checkpoints_pkey PRIMARY KEY (origin, size)
 );
-COMMENT ON TABLE  closed_checkpoints           IS 'The checkpoints of origins that recoveries have closed.';
-COMMENT ON COLUMN closed_checkpoints.origin    IS 'Their origin.';
-COMMENT ON COLUMN closed_checkpoints.size      IS 'As in checkpoints.';
-COMMENT ON COLUMN closed_checkpoints.root      IS 'As in checkpoints.';
-COMMENT ON COLUMN closed_checkpoints.note      IS 'As in checkpoints.';
-COMMENT ON COLUMN closed_checkpoints.key_id    IS 'As in checkpoints.';
-COMMENT ON COLUMN closed_checkpoints.sealed_at IS 'As in checkpoints.';
+COMMENT ON TABLE  closed_checkpoints        IS 'The checkpoints of origins that recoveries have closed.';
+COMMENT ON COLUMN closed_checkpoints.origin IS 'Their origin.';
+COMMENT ON COLUMN closed_checkpoints.size   IS 'As in checkpoints.';
+COMMENT ON COLUMN closed_checkpoints.root   IS 'As in checkpoints.';
+COMMENT ON COLUMN closed_checkpoints.note   IS 'As in checkpoints.';
+COMMENT ON COLUMN closed_checkpoints.key_id IS 'As in checkpoints.';
 
 -- name: closed_tiles
 CREATE TABLE closed_tiles (
@@ -194,8 +192,8 @@ AS $$
 DECLARE
     closed uuid := (SELECT o.id FROM origins o WHERE o.number = NEW.number - 1);
 BEGIN
-    INSERT INTO closed_checkpoints (origin, size, root, note, key_id, sealed_at)
-    SELECT closed, c.size, c.root, c.note, c.key_id, c.sealed_at FROM checkpoints c;
+    INSERT INTO closed_checkpoints (origin, size, root, note, key_id)
+    SELECT closed, c.size, c.root, c.note, c.key_id FROM checkpoints c;
     INSERT INTO closed_tiles (origin, level, number, hashes)
     SELECT closed, t.level, t.number, t.hashes FROM tiles t;
     DELETE FROM checkpoints;
@@ -228,8 +226,8 @@ BEGIN
             MESSAGE = 'a LedgerRecovered event is appended by itself',
             HINT    = 'Recover with audit-ledger recover.';
     END IF;
-    INSERT INTO origins (number, id, after_position)
-    SELECT (SELECT max(o.number) + 1 FROM origins o), e.stream_id, after_position
+    INSERT INTO origins (number, id, after_position, opened_at)
+    SELECT (SELECT max(o.number) + 1 FROM origins o), e.stream_id, after_position, e.recorded_at
       FROM events e
      WHERE e.position > after_position;
 END

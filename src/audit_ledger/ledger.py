@@ -323,8 +323,9 @@ class Ledger(Reading, Statements, Governance, Proofs, Anchoring):
     ) -> Whole:
         """Verify all that is stored: every event against tiles and checkpoints, bodies, then the read models.
 
-        Each event is hashed again; the live tables, and the views as of so many positions, are compared row
-        by row with a replay.
+        Each event is hashed again; what was sealed under origins that are closed is compared with itself,
+        anchors with their timestamps; the live tables, and the views as of so many positions, row by row with
+        a replay.
 
         Args:
             points: As of so many positions the views are compared.
@@ -334,18 +335,17 @@ class Ledger(Reading, Statements, Governance, Proofs, Anchoring):
             tell: Is told now and then how far it is, and how far it goes, as positions.
 
         Raises:
+            ConfigurationError: others can read a sealing key, or the table [anchors] of ledger.toml is wrong.
             EvidenceInvalid: a key is none.
             InvalidValue: `points` is no number of points.
-            ReadModelsBehind: the read models do not all stand at the same position.
             SchemaMismatch: a table has other columns than its file makes.
             WrongRole: the role may not make temporary tables.
         """
         self._check_process()
-        if keys is None:
-            known = verifiers(self.settings, str(self.ledger_id))
-        else:
-            known = [Verifier.parse(key) for key in keys]
-        return verify_whole(self.database, points, keys=known, tell=tell)
+        from audit_ledger.plan import load_anchors
+
+        known = verifiers(self.settings) if keys is None else [Verifier.parse(key) for key in keys]
+        return verify_whole(self.database, points, keys=known, anchors=load_anchors(), tell=tell)
 
     def status(self) -> states.Status:
         """Place, beginning and head of the ledger; progress and lag of each read model."""

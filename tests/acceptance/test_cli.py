@@ -643,6 +643,19 @@ def test_doctor_finds_a_guard_that_is_off(admin: psycopg.Connection[Any], statem
     assert "ENABLE ALWAYS TRIGGER" in found["guards"]["remedy"]
 
 
+def test_doctor_knows_every_guard(admin: psycopg.Connection[Any]) -> None:
+    guards = admin.execute(
+        "SELECT tgname, tgrelid::regclass::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+        " WHERE c.relnamespace = 'ledger'::regnamespace AND NOT t.tgisinternal"
+    ).fetchall()
+    assert len(guards) > 12
+    for guard, table in guards:
+        admin.execute(f"ALTER TABLE {table} DISABLE TRIGGER {guard}")
+        assert f"{guard} on {table} is disabled" in findings()["guards"]["detail"]
+        admin.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {guard}")
+    assert findings() == {}
+
+
 def test_doctor_lists_the_events_that_were_set_aside(ledger: Ledger, url: str, completed: Run) -> None:
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("SELECT ledger.append(ARRAY[gen_random_uuid()], ARRAY[1], ARRAY['RunStarted'], '{no}')")

@@ -17,6 +17,7 @@ from audit_ledger.store import migrations
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 from tests.everything import tell_everything
 from tests.folders import new_folder
+from tests.places import Place
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +90,14 @@ def told(ledger: Ledger, officer: Ledger, admin: psycopg.Connection[Any], sealer
     tell_everything(ledger, officer, admin, to_be_sealed=True)
     sealer.seal()
     return sealer
+
+
+@pytest.fixture
+def place(
+    server: EmbeddedServer, database: str, home: Path, reader_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Place:
+    monkeypatch.setenv("AUDIT_LEDGER_CONFIG", str(home / "ledger.toml"))
+    with psycopg.connect(reader_url) as conn:
+        row = conn.execute("SELECT id FROM ledger.origin").fetchone()
+    assert row is not None
+    return Place(server, database, home, str(row[0]))

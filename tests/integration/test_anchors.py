@@ -16,7 +16,6 @@ import psycopg
 import pytest
 
 import audit_ledger
-from audit_ledger import Ledger
 from audit_ledger.errors import (
     AnchorFailed,
     ConfigurationError,
@@ -34,123 +33,19 @@ from audit_ledger.evidence import (
     keyring,
     merkle,
     proving,
+    stamping,
     timestamps,
 )
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.plan import load_anchors
-from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 from tests.authority import TestAuthority, serving
-from tests.conftest import administer
-from tests.store import InThread, events, recorder_at, until
+from tests.places import SEED, Place
+from tests.store import InThread, recorder_at
 
 Admin = psycopg.Connection[Any]
-SEED = bytes(range(32))
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, which is not here")
-
-
-class Place:
-    """A ledger with its key, and with an [anchors] table that names a folder: what the tests turn.
-
-    Attributes:
-        folder: The folder of checkpoints.
-        config: ledger.toml.
-        keys: The file with the verifier key.
-        signer: The key.
-    """
-
-    def __init__(self, server: EmbeddedServer, database: str, home: Path, origin: str) -> None:
-        self.server, self.database, self.home = server, database, home
-        self.folder, self.config, self.keys = home / "outside", home / "ledger.toml", home / "keys.vkey"
-        self.folder.mkdir()
-        self.signer = Signer(origin, SEED)
-        self.keys.write_text(self.signer.verifier.key + "\n")
-        (home / "keys").mkdir(mode=0o700)
-        self._key(self.signer)
-        self.configure()
-
-    def _key(self, signer: Signer) -> None:
-        file = self.home / "keys" / f"{signer.name}.key"
-        file.write_text(signer.key)
-        file.chmod(0o600)
-
-    def configure(self, *authorities: TestAuthority, more: str = "", folders: tuple[Path, ...] = ()) -> None:
-        """Write ledger.toml."""
-        paths = ", ".join(f'"{folder}"' for folder in folders or (self.folder,))
-        text = f'[anchors]\nfolders = [{paths}]\nkeys = "{self.keys.name}"\n{more}\n'
-        for number, authority in enumerate(authorities, 1):
-            text += (
-                f'[[anchors.timestamps]]\nname = "tsa{number}"\nurl = "{authority.url}"\n'
-                f'certificate = "{authority.certificate}"\n'
-            )
-        self.config.write_text(text)
-
-    def new_key(self, origin: str) -> Signer:
-        """The key of another origin, known and pinned."""
-        signer = Signer(origin, bytes(reversed(SEED)))
-        self._key(signer)
-        self.keys.write_text(self.keys.read_text() + signer.verifier.key + "\n")
-        return signer
-
-    def url(self, role: str, database: str | None = None) -> str:
-        return self.server.url(role, database or self.database)
-
-    def connect(self, role: str = "ledger_writer", database: str | None = None, **settings: Any) -> Ledger:
-        return audit_ledger.connect(self.url(role, database), home=self.home, **settings)
-
-    def append(self, count: int, database: str | None = None) -> None:
-        with recorder_at(self.url("ledger_writer", database)) as recorder:
-            recorder.insert_events(events(uuid4(), count))
-
-    def seal(self, database: str | None = None) -> Checkpoint | None:
-        with self.connect("ledger_sealer", database) as ledger:
-            return ledger.seal()
-
-    def anchor(self, database: str | None = None) -> anchoring.Anchored:
-        with self.connect("ledger_sealer", database) as ledger:
-            return ledger.anchor()
-
-    def anchored(self, count: int, database: str | None = None) -> anchoring.Anchored:
-        """Append so many events, seal them, and anchor the checkpoint."""
-        self.append(count, database)
-        assert self.seal(database) is not None
-        return self.anchor(database)
-
-    def file(self, size: int, suffix: str = "checkpoint") -> Path:
-        return self.folder / self.signer.name / f"{size}.{suffix}"
-
-    def copy(self, name: str) -> Iterator[str]:
-        """The database as it is now, as another one: what restoring a backup gives."""
-
-        def made() -> bool:
-            try:
-                administer(self.server, f"CREATE DATABASE {{}} TEMPLATE {self.database}", name)
-            except psycopg.errors.ObjectInUse:  # a connection is still on its way out
-                return False
-            return True
-
-        until(made)
-        try:
-            yield name
-        finally:
-            administer(self.server, "DROP DATABASE {} WITH (FORCE)", name)
-
-    def superuser(self, database: str | None = None) -> Admin:
-        return psycopg.connect(
-            self.url(SUPERUSER, database), autocommit=True, options="-c search_path=ledger_read,ledger"
-        )
-
-
-@pytest.fixture
-def place(
-    server: EmbeddedServer, database: str, home: Path, reader_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Place:
-    monkeypatch.setenv("AUDIT_LEDGER_CONFIG", str(home / "ledger.toml"))
-    with psycopg.connect(reader_url) as conn:
-        row = conn.execute("SELECT id FROM ledger.origin").fetchone()
-    assert row is not None
-    return Place(server, database, home, str(row[0]))
 
 
 @pytest.fixture
@@ -383,6 +278,26 @@ def test_status_shows_what_is_not_anchored(place: Place) -> None:
 
 @needs_openssl
 class TestTimestamps:
+    def test_timestamps_are_verified_with_the_ledger(
+        self, place: Place, authority: TestAuthority, tmp_path: Path
+    ) -> None:
+        place.configure(authority)
+        place.anchored(5)
+        with place.connect("ledger_sealer") as ledger:
+            found = ledger.verify_live(points=0).log
+            assert (found.same, found.timestamps, found.untrusted) == (True, 1, 0), found.faults
+            place.configure()  # nobody knows the authority any more
+            found = ledger.verify_live(points=0).log
+            assert (found.same, found.timestamps, found.untrusted) == (True, 0, 1), found.faults
+            with serving(TestAuthority(tmp_path / "other")) as other:
+                place.configure(other)  # under the same name
+                found = ledger.verify_live(points=0).log
+            assert [(fault.part, fault.position) for fault in found.faults] == [("anchor", 5)]
+            place.configure(authority)
+            (authority.folder / "root.pem").unlink()
+            found = ledger.verify_live(points=0).log
+            assert (found.same, found.timestamps, found.untrusted) == (True, 0, 1), found.faults
+
     def test_a_timestamp_is_verified_kept_and_written_beside_the_checkpoint(
         self, place: Place, authority: TestAuthority
     ) -> None:
@@ -475,7 +390,7 @@ class TestTimestamps:
             done = place.anchored(3)
         assert [failed[:2] for failed in done.failures] == [("timestamp", "tsa1")]
         assert ("timestamp", "tsa2") in done.new
-        assert authority.asked == timestamps.ATTEMPTS
+        assert authority.asked == stamping.ATTEMPTS
         authority.status = 200
         assert place.anchor().new == (("timestamp", "tsa1"),)
 

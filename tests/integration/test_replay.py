@@ -120,7 +120,7 @@ def test_verify_live_finds_nothing_where_all_is_well(told: Ledger) -> None:
 def test_verify_live_of_an_empty_ledger_finds_nothing(ledger: Ledger) -> None:
     found = ledger.verify_live()
     assert found.read_models == Verified(0, [], found.read_models.tables, 0, {}, [])
-    assert found.log == LogVerified(0, 0, None, 0, 0, 0, 0, 0, 0, {}, [])
+    assert found.log == LogVerified(0, 0, None, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}, [])
 
 
 PLANTED: dict[str, tuple[str, Callable[[Verified], bool]]] = {

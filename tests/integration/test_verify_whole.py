@@ -11,10 +11,12 @@ import pytest
 
 import audit_ledger
 from audit_ledger import Ledger
+from audit_ledger.errors import EvidenceInvalid
 from audit_ledger.evidence import keyring, merkle, rehash, whole
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.tiles import Edge
+from audit_ledger.store.rebuild import rebuild
 from audit_ledger.store.server import EmbeddedServer
 from tests.store import InThread, events, recorder_at
 
@@ -23,6 +25,8 @@ TRIGGERS = {"events": "events_immutable", "head": "ALL", "tiles": "ALL", "checkp
 """Those that a superuser switches off; what is appended is guarded as ever."""
 
 SIZES = (255, 520, 600)
+
+FLIP = "set_byte({0}, 3, 255 - get_byte({0}, 3))".format
 
 
 @dataclass
@@ -171,11 +175,9 @@ def test_a_tile_that_claims_another_place_is_found(sealed: Sealed, change: str) 
 @pytest.mark.parametrize("size", SIZES)
 def test_one_bit_flipped_in_a_checkpoint_is_found(sealed: Sealed, size: int) -> None:
     admin = sealed.admin
-    row = admin.execute(
-        "SELECT root, note, key_id, sealed_at FROM checkpoints WHERE size = %s", [size]
-    ).fetchone()
+    row = admin.execute("SELECT root, note, key_id FROM checkpoints WHERE size = %s", [size]).fetchone()
     assert row is not None
-    root, note, key_id, sealed_at = row
+    root, note, key_id = row
     changes = [
         ("root", flipped(root, 9)),
         ("key_id", ("0" if key_id[0] != "0" else "1") + key_id[1:]),
@@ -190,9 +192,6 @@ def test_one_bit_flipped_in_a_checkpoint_is_found(sealed: Sealed, size: int) -> 
             "UPDATE checkpoints SET root = %s, note = %s, key_id = %s WHERE size = %s",
             [root, note, key_id, size],
         )
-    admin.execute("UPDATE checkpoints SET sealed_at = sealed_at - interval '1 day' WHERE size = %s", [size])
-    assert is_about(sealed.verify(), "checkpoint", size)
-    admin.execute("UPDATE checkpoints SET sealed_at = %s WHERE size = %s", [sealed_at, size])
     for bit in (0, 1, 12, 40):
         admin.execute("UPDATE checkpoints SET size = %s WHERE size = %s", [flipped(size, bit), size])
         found = sealed.verify()
@@ -212,7 +211,9 @@ def test_without_a_key_a_changed_signature_alone_is_not_found_and_that_is_said(s
 
 @pytest.mark.parametrize("column", ["commitment", "salt", "sha256", "size", "media_type", "content"])
 def test_one_bit_flipped_in_a_body_is_found(sealed: Sealed, column: str) -> None:
-    commitments = [row[0] for row in sealed.admin.execute("SELECT commitment FROM bodies ORDER BY stored_at")]
+    commitments = [
+        row[0] for row in sealed.admin.execute("SELECT commitment FROM bodies ORDER BY commitment")
+    ]
     for commitment in commitments:
         before = sealed.scalar(f"SELECT {column} FROM bodies WHERE commitment = %s", [commitment])
         value = flipped(before, 0)
@@ -254,6 +255,86 @@ def test_a_head_that_was_moved_is_found(sealed: Sealed, column: str) -> None:
     )
     sealed.admin.execute(f"UPDATE head SET {change}")
     assert sealed.verify().wrong == {"head": 1}
+
+
+def test_a_head_that_was_moved_back_does_not_keep_a_replay_from_ending(
+    sealed: Sealed, admin_url: str
+) -> None:
+    sealed.admin.execute("UPDATE head SET position = position - 3")
+    found = sealed.ledger.verify_live(points=2)
+    assert found.log.wrong == {"head": 1}
+    assert found.read_models.position == 617
+    assert "ledger_read.progress" in found.read_models.differing
+    with pytest.raises(EvidenceInvalid, match="the log ends before"):
+        rebuild(admin_url, sealed.ledger.settings)
+
+
+# What is kept of closed origins
+
+
+@pytest.fixture
+def closed(sealed: Sealed, officer: Ledger) -> Sealed:
+    """The ledger as its officer made another origin of it, which nobody has sealed yet."""
+    officer.recover(reason="a copy", by="Ann", clone=True)
+    for table in ("origins", "closed_checkpoints", "closed_tiles", "refusals"):
+        sealed.admin.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+    found = sealed.verify()
+    assert (found.same, found.closed, found.unchecked, found.sealed) == (True, 3, 0, 0), found.faults
+    return sealed
+
+
+@pytest.mark.parametrize(
+    ("change", "part", "position"),
+    [
+        (f"UPDATE closed_tiles SET hashes = {FLIP('hashes')} WHERE level = 0 AND number = 1", "tile", 256),
+        (f"UPDATE closed_tiles SET hashes = {FLIP('hashes')} WHERE level = 1", "tile", 1),
+        ("UPDATE closed_tiles SET hashes = hashes || hashes WHERE level = 0 AND number = 2", "tile", 601),
+        ("UPDATE closed_tiles SET hashes = substr(hashes, 1, 32) WHERE level = 1", "tile", 1),
+        ("DELETE FROM closed_tiles WHERE level = 0 AND number = 1", "tile", 256),
+        ("DELETE FROM closed_tiles WHERE level = 0 AND number = 2", "tile", 256),
+        ("DELETE FROM closed_tiles WHERE level = 1", "tile", 1),
+        ("UPDATE closed_tiles SET origin = gen_random_uuid() WHERE level = 1", "tile", 1),
+        ("DELETE FROM closed_checkpoints WHERE size = 600", "tile", 521),
+        ("DELETE FROM closed_checkpoints", "tile", 1),
+        (f"UPDATE closed_checkpoints SET root = {FLIP('root')} WHERE size = 520", "checkpoint", 520),
+        ("UPDATE closed_checkpoints SET note = '' WHERE size = 520", "checkpoint", 520),
+        ("UPDATE closed_checkpoints SET size = 521 WHERE size = 520", "checkpoint", 521),
+        ("UPDATE closed_checkpoints SET origin = gen_random_uuid() WHERE size = 520", "checkpoint", 520),
+        ("UPDATE origins SET after_position = 610 WHERE number = 2", "origin", 611),
+        ("UPDATE origins SET after_position = 610 WHERE number = 1", "origin", 611),
+        ("UPDATE origins SET number = 3 WHERE number = 2", "origin", 621),
+        ("UPDATE origins SET id = gen_random_uuid() WHERE number = 2", "origin", 621),
+        ("UPDATE origins SET id = gen_random_uuid() WHERE number = 1", "origin", 621),
+        ("UPDATE head SET refuses = true", "head", 621),
+    ],
+)
+def test_a_change_of_what_is_kept_of_closed_origins_is_found(
+    closed: Sealed, change: str, part: str, position: int
+) -> None:
+    assert closed.admin.execute(change).rowcount > 0
+    found = closed.verify()
+    assert is_about(found, part, position), found.faults
+
+
+def test_a_closed_checkpoint_that_nobody_signed_is_found(closed: Sealed) -> None:
+    forged = Checkpoint(closed.signer.name, 520, merkle.EMPTY_ROOT)
+    note = forged.sign(Signer(closed.signer.name, bytes(32)))
+    closed.admin.execute(
+        "UPDATE closed_checkpoints SET (root, note) = (%s, %s) WHERE size = 520", [forged.root, note]
+    )
+    assert is_about(closed.verify(), "checkpoint", 520)
+    # Without the key the tiles tell it.
+    assert is_about(closed.verify(with_key=False), "tile", 256)
+
+
+def test_a_ledger_that_was_made_to_take_events_again_is_found(sealed: Sealed) -> None:
+    note = Checkpoint(sealed.signer.name, 3, merkle.EMPTY_ROOT).sign(sealed.signer)
+    with sealed.ledger.database.get_connection() as conn:
+        conn.execute("SELECT refuse_appends(%s::uuid, 3, %s, 'x', 'y')", [sealed.signer.name, note])
+    assert sealed.verify().same
+    sealed.admin.execute("UPDATE head SET refuses = false")
+    found = sealed.verify()
+    assert [f"{fault}" for fault in found.faults] == ["position 620: the ledger takes events that it refused"]
 
 
 # Events that are deleted, reordered, truncated, rewritten
@@ -465,7 +546,7 @@ def test_a_ledger_that_goes_on_under_another_origin_is_verified_by_its_new_key(
         done = sealer.rotate_key(reason="x")
         sealer.seal()
         for key in (done.previous, done.next):
-            found = whole.verify_log(sealer.database, [key])
-            assert (found.same, found.unchecked, found.checkpoints, found.erased) == (True, 0, 2, 1), (
-                found.faults
-            )
+            found = whole.verify_log(sealer.database, [key, sealed.signer.verifier])
+            assert (found.same, found.unchecked, found.erased) == (True, 0, 1), found.faults
+            assert (found.checkpoints, found.closed) == (2, 3)
+            assert whole.verify_log(sealer.database, [key]).unchecked == 3

@@ -52,7 +52,7 @@ def _sealed(found: Any) -> str:
     unsealed = f"{count(found.unsealed, 'event')} unsealed" if found.unsealed else "nothing unsealed"
     if not found.sealed:
         return f"nothing yet; {unsealed}"
-    return f"up to position {found.sealed} at {instant(found.sealed_at)}; {unsealed}"
+    return f"up to position {found.sealed}, recorded {instant(found.sealed_recorded_at)}; {unsealed}"
 
 
 def _anchored(found: Any) -> str:

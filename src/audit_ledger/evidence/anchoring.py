@@ -15,7 +15,7 @@ from psycopg.rows import tuple_row
 
 from audit_ledger.errors import AnchorFailed, ConfigurationError, EvidenceInvalid, LedgerError, NotSealed
 from audit_ledger.evidence import anchors as noted
-from audit_ledger.evidence import folders, timestamps
+from audit_ledger.evidence import folders, stamping, timestamps
 from audit_ledger.evidence.anchors import Anchor
 from audit_ledger.evidence.proving import LAST
 from audit_ledger.evidence.sealing import Stored, one
@@ -139,7 +139,7 @@ class _Work:
         try:
             known = self._timestamps.get(name)
             if known is None:
-                response, stated_at = timestamps.stamp(authority, self._note)
+                response, stated_at = stamping.stamp(authority, self._note)
                 noted.note_anchor(self._database, self._size, "timestamp", name, stated_at, response)
                 self.new.append(("timestamp", name))
             else:

@@ -4,13 +4,15 @@ An anchor is a checkpoint and its places: folders that a file of it was written 
 bytes. The table `anchors` has them; how a checkpoint is anchored is in anchoring.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from audit_ledger.errors import AnchorFailed, ConfigurationError, EvidenceInvalid
 from audit_ledger.evidence import timestamps
-from audit_ledger.plan import Anchors
+from audit_ledger.evidence.sealing import Cursor
+from audit_ledger.plan import Anchors, Authority
 from audit_ledger.store.database import Database
 from audit_ledger.store.refusals import questioned, translated
 
@@ -19,6 +21,15 @@ OF_THIS_ORIGIN = """
       FROM anchors a
       JOIN origin o ON o.id = a.origin
       JOIN checkpoints c ON c.size = a.size
+"""
+
+ALL = """
+    SELECT a.origin::text, a.size, a.kind, a.name, a.stated_at, a.token, coalesce(c.note, k.note)
+      FROM anchors a
+     CROSS JOIN origin o
+      LEFT JOIN checkpoints c ON a.origin = o.id AND c.size = a.size
+      LEFT JOIN closed_checkpoints k ON k.origin = a.origin AND k.size = a.size
+     ORDER BY a.size
 """
 
 
@@ -114,6 +125,70 @@ def note_anchor(
         for attempt in database.attempts():
             with attempt, database.get_connection() as conn:
                 conn.execute("SELECT add_anchor(%s, %s, %s, %s, %s)", [size, kind, name, stated_at, response])
+
+
+@dataclass
+class Timestamps:
+    """How many timestamps were compared.
+
+    Attributes:
+        verified: Of these bytes, by the authority that ledger.toml names, at the time that is noted.
+        unchecked: Of these bytes, at that time; by whom could not be checked. Or nothing could be.
+    """
+
+    verified: int = 0
+    unchecked: int = 0
+
+
+def verify_anchors(cursor: Cursor, anchors: Anchors, note: Callable[..., None]) -> Timestamps:
+    """Compare what was anchored with checkpoints and timestamps.
+
+    Args:
+        cursor: The ledger.
+        anchors: Which authorities there are.
+        note: Notes a fault: part, position, detail.
+    """
+    found = Timestamps()
+    authorities = {authority.name: authority for authority in anchors.timestamps}
+    cursor.execute(ALL)
+    for origin, size, kind, name, stated_at, token, message in cursor.fetchall():
+        about = f"the anchor of size {size:,} of {origin} at {kind} {name}"
+        if message is None:
+            note("anchor", size, f"{about}: there is no such checkpoint")
+        elif kind != ("folder" if token is None else "timestamp"):
+            note("anchor", size, f"{about}: its kind was changed, or its timestamp")
+        elif kind == "timestamp":
+            wrong = _verify(found, authorities.get(name), bytes(token), bytes(message), stated_at)
+            if wrong:
+                note("anchor", size, f"{about}: {wrong}")
+    return found
+
+
+def _verify(
+    found: Timestamps, authority: Authority | None, token: bytes, message: bytes, noted_at: datetime
+) -> str | None:
+    """What is wrong with a timestamp; None where nothing is."""
+    try:
+        stated_at = timestamps.stated(token, message)
+        try:
+            if authority is not None:
+                timestamps.pinned(authority)
+        except AnchorFailed:
+            authority = None  # whose certificates cannot be read now is as good as unknown
+        if authority is not None:
+            timestamps.verify(authority, token, message)
+    except ConfigurationError:
+        found.unchecked += 1
+        return None
+    except (AnchorFailed, EvidenceInvalid) as error:
+        return f"{error.what}: {error.actual}"
+    if stated_at != noted_at:
+        return f"it states {stated_at}, and is said to state {noted_at}"
+    if authority is None:
+        found.unchecked += 1
+    else:
+        found.verified += 1
+    return None
 
 
 def _anchors(database: Database, where: str, params: dict[str, Any]) -> list[Anchor]:

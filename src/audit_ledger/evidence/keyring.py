@@ -269,17 +269,20 @@ def listed(settings: Settings) -> list[tuple[Signer, str]]:
     return found + [(read(file), str(file)) for file in files]
 
 
-def verifiers(settings: Settings, origin: str) -> list[Verifier]:
-    """The verifier keys of a ledger that are known here: the setting `verifier_key`, and those of keys here.
+def verifiers(settings: Settings, origin: str | None = None) -> list[Verifier]:
+    """The verifier keys that are known here: the setting `verifier_key`, and those of keys here.
+
+    Args:
+        settings: Where keys are.
+        origin: The ledger whose keys are wanted; by default those of any.
 
     Raises:
         ConfigurationError: others can read a key.
         EvidenceInvalid: something is no key.
     """
     stated = [] if settings.verifier_key is None else [Verifier.parse(settings.verifier_key.strip())]
-    return [
-        key for key in (*stated, *(signer.verifier for signer, _ in listed(settings))) if key.name == origin
-    ]
+    known = (*stated, *(signer.verifier for signer, _ in listed(settings)))
+    return [key for key in known if origin is None or key.name == origin]
 
 
 def _given(settings: Settings) -> str | None:

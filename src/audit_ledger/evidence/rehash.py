@@ -8,15 +8,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from datetime import datetime
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 from audit_ledger.errors import EvidenceInvalid
 from audit_ledger.evidence import checkpoint, merkle
 from audit_ledger.evidence import note as notes
-from audit_ledger.evidence.keys import ED25519, Verifier
+from audit_ledger.evidence.keys import Verifier
 from audit_ledger.evidence.sealing import BATCH, BATCHES, CHUNK, PLANNED, Cursor, one
+from audit_ledger.evidence.stored_checkpoints import Row, compare
 from audit_ledger.evidence.tiles import HEIGHT, WIDTH, Edge, Tile
 from audit_ledger.store.copies import Tell
 
@@ -30,17 +30,6 @@ INSTANT = 26
 Hash = bytes
 Note = Callable[..., None]
 """Notes a fault: part, position, detail; `times` it stands for."""
-
-
-class Row(NamedTuple):
-    """A checkpoint as it is stored, and when its last event was recorded."""
-
-    size: int
-    root: bytes
-    note: bytes
-    key_id: str
-    sealed_at: datetime
-    recorded_at: datetime | None
 
 
 class Rehash:
@@ -65,7 +54,6 @@ class Rehash:
         self._broken = False  # a hash is nowhere to be had: no tree can be built beyond it
         self._latest = b""  # recorded_at of the event before
         self._agreed = 0  # size of the last checkpoint that the events have the root of
-        self._before: Row | None = None
 
     def verify(self, tell: Tell) -> None:
         """Compare everything."""
@@ -331,9 +319,7 @@ class Rehash:
         size = 0
         while True:
             self._cursor.execute(
-                "SELECT c.size, c.root, c.note, c.key_id, c.sealed_at, e.recorded_at"
-                "  FROM checkpoints c LEFT JOIN events e ON e.position = c.size"
-                " WHERE c.size > %s ORDER BY c.size LIMIT %s",
+                "SELECT size, root, note, key_id FROM checkpoints WHERE size > %s ORDER BY size LIMIT %s",
                 [size, PAGE],
             )
             rows = self._cursor.fetchall()
@@ -343,66 +329,26 @@ class Rehash:
             size = rows[-1][0]
 
     def _check(self, row: Row) -> None:
-        """Compare a checkpoint with its note, its key, its time, and the tree at its size."""
+        """Compare a checkpoint with its note, its key, and the tree at its size."""
         self.checkpoints += 1
         about = f"the checkpoint of size {row.size:,}"
-        roots, signed = {bytes(row.root)}, False
-        try:
-            note = notes.parse(row.note)
-            stated = checkpoint.parse(note.text, origin=self._origin)
-            roots.add(stated.root)
-            signed = self._is_signed(row, note, stated)
-        except EvidenceInvalid as error:
-            actual = f" (expected {error.expected}, actual {error.actual})" if error.expected else ""
-            self._note("checkpoint", row.size, f"{about} was changed: {error.what}{actual}")
-        if row.recorded_at is not None and row.sealed_at < row.recorded_at:
-            self._note("checkpoint", row.size, f"{about} is said to be older than its last event")
-        elif self._before is not None and row.sealed_at < self._before.sealed_at:
-            self._note("checkpoint", row.size, f"{about} is said to be older than the one before it")
-        self._before = row
+        said = compare(row, self._origin, self._keys)
+        self.unchecked += said.unchecked
+        if said.wrong:
+            self._note("checkpoint", row.size, f"{about} {said.wrong}")
         if self._broken or self._edge.size != row.size:
             return  # what is missing was told
-        if self._edge.root() in roots:
+        if self._edge.root() in said.roots:
             self._agreed = row.size
             return
-        told = "they were rewritten, tiles and all" if signed else "they were rewritten, or it was changed"
+        told = (
+            "they were rewritten, tiles and all" if said.signed else "they were rewritten, or it was changed"
+        )
         self._note(
-            "event" if signed else "checkpoint",
+            "event" if said.signed else "checkpoint",
             self._agreed + 1,
             f"somewhere from here to {row.size:,} the events are not those of {about}: {told}",
         )
-
-    def _is_signed(self, row: Row, note: notes.Note, stated: checkpoint.Checkpoint) -> bool:
-        """Whether the signatures of a checkpoint were checked; there may be no key to do so.
-
-        Raises:
-            EvidenceInvalid: its row says other than its note, or a signature fails, or is by no key of the
-                ledger.
-        """
-        if (stated.size, stated.root) != (row.size, bytes(row.root)):
-            raise EvidenceInvalid(
-                "its row is not what its note states",
-                expected=f"size {stated.size}, root {stated.root.hex()}",
-                actual=f"size {row.size}, root {bytes(row.root).hex()}",
-            )
-        own = [signature for signature in note.signatures if signature.name == self._origin]
-        if not own or own[-1].key_id.hex() != row.key_id:
-            raise EvidenceInvalid(
-                "its row names another key than its note",
-                expected=own[-1].key_id.hex() if own else "a signature of the ledger",
-                actual=row.key_id,
-            )
-        if not self._keys:
-            self.unchecked += 1
-            return False
-        signed = checkpoint.verify(row.note, origin=self._origin, keys=self._keys).signed
-        if len(signed) < len(own) or any(key.type != ED25519 for key, _ in signed):
-            raise EvidenceInvalid(
-                "not all of its signatures are by keys of the ledger",
-                expected=", ".join(key.key_id.hex() for key in self._keys),
-                actual=", ".join(signature.key_id.hex() for signature in own),
-            )
-        return True
 
 
 def _split(data: bytes) -> list[Any]:

@@ -32,6 +32,7 @@ def lines(found: Whole) -> list[str]:
     ]
     if log.same:
         said.append(_log_line(found))
+        said += _outside_lines(found)
         said += _bodies_lines(found)
     if models.same:
         past = f" and as of {_count(len(models.points), 'position')}" if models.points else ""
@@ -57,6 +58,20 @@ def _log_line(found: Whole) -> str:
     if log.unchecked:
         line += f"; signatures UNCHECKED of {_count(log.unchecked, 'checkpoint')}: no verifier key"
     return line
+
+
+def _outside_lines(found: Whole) -> list[str]:
+    log = found.log
+    said = []
+    if log.closed:
+        said.append(f"✅ {_count(log.closed, 'checkpoint')} of closed origins: as their tiles have them")
+    if log.timestamps:
+        said.append(f"✅ {_count(log.timestamps, 'timestamp')}: of these checkpoints, by pinned certificates")
+    if log.untrusted:
+        said.append(
+            f"   {_count(log.untrusted, 'timestamp')}: whose, UNCHECKED: no certificate in ledger.toml"
+        )
+    return said
 
 
 def _bodies_lines(found: Whole) -> list[str]:

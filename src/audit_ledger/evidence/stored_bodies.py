@@ -1,7 +1,7 @@
 """Bodies against their commitments: each that is there is hashed again, each erased one has an event of that.
 
 What the commitment does not cover is compared where something else says it: the SHA-256 and the size with the
-bytes, the media type with what events say. When a row was stored is nobody's evidence.
+bytes, the media type with what events say.
 """
 
 import hashlib

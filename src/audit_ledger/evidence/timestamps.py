@@ -4,40 +4,22 @@ What is asked for is a signature over the SHA-512 of the bytes; the bytes stay h
 believed where it is of this request, and by a certificate, valid then, that leads to those in ledger.toml.
 """
 
+import hashlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-import requests
-import tenacity
-
-from audit_ledger.errors import AnchorFailed, ConfigurationError
+from audit_ledger.errors import AnchorFailed, ConfigurationError, EvidenceInvalid
 from audit_ledger.plan import Authority
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-TIMEOUT = (5, 10)
-"""Seconds to wait for a connection, and for each part of an answer."""
-
-ATTEMPTS = 3
-MAX_BYTES = 1 << 20
-"""A longer response is none."""
-
-
-def stamp(authority: Authority, message: bytes) -> tuple[bytes, datetime]:
-    """A timestamp of these bytes: the response as it was sent, verified, and the time that it states.
-
-    Raises:
-        AnchorFailed: the authority does not answer, refuses, or its response does not hold.
-        ConfigurationError: `rfc3161-client` is not installed.
-    """
-    tsp = _rfc3161()
-    certificates = _certificates(authority)  # first: whom nothing would be believed is not asked
-    request = (
-        tsp.TimestampRequestBuilder().data(message).nonce(nonce=True).cert_request(cert_request=True).build()
-    )
-    response = _ask(authority, request.as_bytes())
-    return response, _verified(authority, certificates, response, message, request.nonce)
+DIGESTS = {
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+}
+"""By object identifier (RFC 5754 section 2): those that authorities sign."""
 
 
 def verify(authority: Authority, response: bytes, message: bytes) -> datetime:
@@ -47,7 +29,30 @@ def verify(authority: Authority, response: bytes, message: bytes) -> datetime:
         AnchorFailed: it is none, of other bytes, or does not lead to the pinned certificates.
         ConfigurationError: `rfc3161-client` is not installed.
     """
-    return _verified(authority, _certificates(authority), response, message, None)
+    return verified(authority, certificates(authority), response, message, None)
+
+
+def stated(response: bytes, message: bytes) -> datetime:
+    """The time that a response states; that it is of these bytes is compared, who signed it is not.
+
+    Raises:
+        EvidenceInvalid: it is no response, or of other bytes.
+        ConfigurationError: `rfc3161-client` is not installed.
+    """
+    tsp = rfc3161()
+    try:
+        told = tsp.decode_timestamp_response(response).tst_info
+        algorithm = DIGESTS.get(told.message_imprint.hash_algorithm.dotted_string)
+        digest, time = told.message_imprint.message, told.gen_time
+    except ValueError as error:
+        raise EvidenceInvalid("it is no timestamp (RFC 3161)", actual=str(error)) from error
+    if algorithm is None or hashlib.new(algorithm, message).digest() != digest:
+        raise EvidenceInvalid(
+            "it is a timestamp of other bytes",
+            expected=f"one of the {len(message)} bytes of the checkpoint",
+            actual=f"the digest {digest.hex()}",
+        )
+    return cast(datetime, time).astimezone(UTC)
 
 
 def pinned(authority: Authority) -> bytes:
@@ -59,89 +64,60 @@ def pinned(authority: Authority) -> bytes:
     try:
         return authority.certificate.read_bytes()
     except OSError as error:
-        raise _failed(
+        raise failed(
             authority, f"certificates in {authority.certificate}", error.strerror or str(error)
         ) from error
 
 
-def _certificates(authority: Authority) -> "list[Certificate]":
+def certificates(authority: Authority) -> "list[Certificate]":
+    """The pinned certificates of an authority; a root is among them.
+
+    Raises:
+        AnchorFailed: they cannot be read, or are none.
+    """
     from cryptography import x509
 
     expected = f"certificates in {authority.certificate}, PEM, with a root, which is signed by itself"
     try:
         found = x509.load_pem_x509_certificates(pinned(authority))
     except ValueError as error:
-        raise _failed(authority, expected, str(error)) from error
+        raise failed(authority, expected, str(error)) from error
     if not any(one.issuer == one.subject for one in found):
-        raise _failed(authority, expected, "no root")
+        raise failed(authority, expected, "no root")
     return found
 
 
-def _verified(
+def verified(
     authority: Authority,
-    certificates: "list[Certificate]",
+    pinned: "list[Certificate]",
     response: bytes,
     message: bytes,
     nonce: int | None,
 ) -> datetime:
+    """The time that a response states, once it is verified by these certificates, and has that nonce."""
     from cryptography import x509
 
-    tsp = _rfc3161()
+    tsp = rfc3161()
     expected = "a timestamp of these bytes, which leads to the pinned certificates"
     builder: Any = tsp.VerifierBuilder(
         policy_id=x509.ObjectIdentifier(authority.policy) if authority.policy else None,
-        roots=[one for one in certificates if one.issuer == one.subject],
-        intermediates=[one for one in certificates if one.issuer != one.subject],
+        roots=[one for one in pinned if one.issuer == one.subject],
+        intermediates=[one for one in pinned if one.issuer != one.subject],
         nonce=nonce,
     )
     try:
         decoded = tsp.decode_timestamp_response(response)
         if decoded.status != 0:  # RFC 3161 section 2.4.2: granted
-            raise _failed(
-                authority, "the status granted", f"status {decoded.status}: {decoded.status_string}"
-            )
+            raise failed(authority, "the status granted", f"status {decoded.status}: {decoded.status_string}")
         builder.build().verify_message(decoded, message)
         time: datetime = decoded.tst_info.gen_time
     except (ValueError, tsp.VerificationError) as error:
-        raise _failed(authority, expected, str(error) or type(error).__name__) from error
+        raise failed(authority, expected, str(error) or type(error).__name__) from error
     return time.astimezone(UTC)
 
 
-def _ask(authority: Authority, request: bytes) -> bytes:
-    """What the authority answers; where it does not, or not now, it is tried again."""
-
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception_type((requests.ConnectionError, requests.Timeout, _Unable)),
-        stop=tenacity.stop_after_attempt(ATTEMPTS),
-        wait=tenacity.wait_exponential(multiplier=0.25, max=2),
-        reraise=True,
-    )
-    def attempt() -> bytes:
-        headers = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
-        with requests.post(
-            authority.url, data=request, headers=headers, timeout=TIMEOUT, stream=True
-        ) as answer:
-            if answer.status_code >= 500 or answer.status_code == 429:
-                raise _Unable(f"HTTP status {answer.status_code}")
-            answer.raise_for_status()
-            data: bytes = b""
-            for part in answer.iter_content(1 << 14):
-                data += part
-                if len(data) > MAX_BYTES:
-                    raise _failed(authority, f"a response of at most {MAX_BYTES:,} bytes", "more")
-            return data
-
-    try:
-        return attempt()
-    except requests.RequestException as error:
-        raise _failed(authority, f"a response at {authority.url}", str(error)) from error
-
-
-class _Unable(requests.RequestException):
-    """It says that it cannot now."""
-
-
-def _failed(authority: Authority, expected: str, actual: str) -> AnchorFailed:
+def failed(authority: Authority, expected: str, actual: str) -> AnchorFailed:
+    """The error of an authority that gave none."""
     return AnchorFailed(
         f"the timestamping authority {authority.name} gave no timestamp that holds",
         expected=expected,
@@ -150,7 +126,12 @@ def _failed(authority: Authority, expected: str, actual: str) -> AnchorFailed:
     )
 
 
-def _rfc3161() -> Any:
+def rfc3161() -> Any:
+    """The module `rfc3161_client`.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
     try:
         import rfc3161_client
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Verifying all that is stored: events against tiles, tiles against checkpoints, bodies against commitments.
+"""Verifying all that is stored: events, tiles, checkpoints, origins, anchors, bodies, and the read models.
 
 Nothing that is stored is believed: each event is hashed again, from its bytes, and compared. Where two things
 differ, a third says which was changed, as far as that can be told: the level above, or what was signed.
@@ -6,17 +6,21 @@ All of it is one snapshot of the database; memory does not grow with the ledger.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID, uuid5
 
 from psycopg.rows import tuple_row
 
 from audit_ledger.errors import EvidenceInvalid
+from audit_ledger.evidence.anchors import verify_anchors
 from audit_ledger.evidence.keys import Verifier
+from audit_ledger.evidence.origins import verify_origins
 from audit_ledger.evidence.rehash import Rehash
 from audit_ledger.evidence.sealing import Cursor, one, rotated
 from audit_ledger.evidence.stored_bodies import verify_bodies
+from audit_ledger.plan import Anchors
 from audit_ledger.store.comparison import Verified, verify_live
 from audit_ledger.store.connecting import configure, connect
 from audit_ledger.store.copies import Tell, silent
@@ -32,7 +36,8 @@ class Fault:
     """Something that is not as it was sealed, or recorded.
 
     Attributes:
-        part: "event", "tile", "checkpoint", "head" or "body"; "event or tile" where it cannot be told which.
+        part: "event", "tile", "checkpoint", "head", "origin", "anchor", "refusal" or "body"; "event or tile"
+            where it cannot be told which.
         position: The first event that it is about; None for a body.
         detail: What is wrong, in words.
     """
@@ -69,7 +74,10 @@ class LogVerified:
         root: The root that the last checkpoint states; None where there is none.
         tiles: How many tiles there are.
         checkpoints: How many checkpoints.
-        unchecked: How many of these have a signature that was not checked, for want of a key.
+        closed: How many more of origins that are closed.
+        unchecked: How many of both have a signature that was not checked, for want of a key.
+        timestamps: How many timestamps of checkpoints hold, by the certificates in ledger.toml.
+        untrusted: How many more whose authority was not checked, for want of its certificate.
         bodies: How many bodies were recomputed.
         erased: Bodies that are provably erased: PROVEN, PAYLOAD ERASED.
         truncated: Bodies that were too large to keep.
@@ -82,7 +90,10 @@ class LogVerified:
     root: bytes | None
     tiles: int
     checkpoints: int
+    closed: int
     unchecked: int
+    timestamps: int
+    untrusted: int
     bodies: int
     erased: int
     truncated: int
@@ -124,39 +135,55 @@ class Whole:
 
 
 def verify_whole(
-    database: Database, points: int = 3, *, keys: Iterable[Verifier] = (), tell: Tell = silent
+    database: Database,
+    points: int = 3,
+    *,
+    keys: Iterable[Verifier] = (),
+    anchors: Anchors | None = None,
+    tell: Tell = silent,
 ) -> Whole:
-    """Verify the log, tiles, checkpoints and bodies, then the read models by a replay.
+    """Verify the log, tiles, checkpoints, bodies, origins and anchors, then the read models by a replay.
 
     Args:
         database: The ledger; a reader's role is enough.
         points: As of so many positions the views are compared.
-        keys: Verifier keys of the ledger; those that follow them, or that they follow, are found.
+        keys: Verifier keys of the ledger, and of its closed origins; those that follow them, or that they
+            follow, are found.
+        anchors: Which timestamping authorities there are, and their certificates.
         tell: Is told now and then how far it is, and how far it goes, as positions; once for the log, once
             for the replay.
 
     Raises:
-        InvalidValue, ReadModelsBehind, SchemaMismatch, WrongRole: as `store.comparison.verify_live`.
+        InvalidValue, SchemaMismatch, WrongRole: as `store.comparison.verify_live`.
         ConfigurationError: there are keys, but `cryptography` is not installed.
     """
-    return Whole(verify_log(database, keys, tell), verify_live(database, points, tell))
+    return Whole(verify_log(database, keys, tell, anchors=anchors), verify_live(database, points, tell))
 
 
-def verify_log(database: Database, keys: Iterable[Verifier] = (), tell: Tell = silent) -> LogVerified:
-    """Verify events, tiles, checkpoints and bodies, as `verify_whole` does."""
+def verify_log(
+    database: Database,
+    keys: Iterable[Verifier] = (),
+    tell: Tell = silent,
+    *,
+    anchors: Anchors | None = None,
+) -> LogVerified:
+    """Verify events, tiles, checkpoints, bodies, origins and anchors, as `verify_whole` does."""
     with translated(database), connect(database.url, database.settings) as conn:
         configure(conn, database.name, database.settings)
         with conn.transaction(), conn.cursor(binary=True, row_factory=tuple_row) as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            return _verify(cursor, keys, tell)
+            return _verify(cursor, list(keys), tell, Anchors() if anchors is None else anchors)
 
 
-def _verify(cursor: Cursor, keys: Iterable[Verifier], tell: Tell) -> LogVerified:
+def _verify(cursor: Cursor, keys: Collection[Verifier], tell: Tell, anchors: Anchors) -> LogVerified:
     cursor.execute("SELECT id::text, made_as::text FROM origin")
     origin, made_as = one(cursor)
     faults = Faults()
-    log = Rehash(cursor, origin, _related(cursor, origin, keys, faults), faults.add)
+    keys_of = partial(_related, cursor, keys, faults)
+    log = Rehash(cursor, origin, keys_of(origin), faults.add)
     log.verify(tell)
+    closed = verify_origins(cursor, keys_of, faults.add)
+    stamped = verify_anchors(cursor, anchors, faults.add)
     bodies = verify_bodies(cursor, made_as, faults.add)
     cursor.execute("SELECT count(*) FROM tiles")
     return LogVerified(
@@ -165,7 +192,10 @@ def _verify(cursor: Cursor, keys: Iterable[Verifier], tell: Tell) -> LogVerified
         root=log.root,
         tiles=one(cursor)[0],
         checkpoints=log.checkpoints,
-        unchecked=log.unchecked,
+        closed=closed.checkpoints,
+        unchecked=log.unchecked + closed.unchecked,
+        timestamps=stamped.verified,
+        untrusted=stamped.unchecked,
         bodies=bodies.present,
         erased=bodies.erased,
         truncated=bodies.truncated,
@@ -174,8 +204,8 @@ def _verify(cursor: Cursor, keys: Iterable[Verifier], tell: Tell) -> LogVerified
     )
 
 
-def _related(cursor: Cursor, origin: str, keys: Iterable[Verifier], faults: Faults) -> set[Verifier]:
-    """Keys, and those that they follow or that follow them, as KeyRotated events say."""
+def _related(cursor: Cursor, keys: Iterable[Verifier], faults: Faults, origin: str) -> set[Verifier]:
+    """Those keys that are an origin's, and those that they follow or that follow them, as events say."""
     cursor.execute(
         "SELECT position, state FROM events WHERE stream_id = %s AND type = 'KeyRotated' ORDER BY version",
         [uuid5(UUID(origin), "keys")],

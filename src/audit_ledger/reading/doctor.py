@@ -44,6 +44,9 @@ GUARDS = {
     "anchors_immutable": "anchors",
     "closed_checkpoints_immutable": "closed_checkpoints",
     "closed_tiles_immutable": "closed_tiles",
+    "tiles_grow": "tiles",
+    "tiles_immutable": "tiles",
+    "checkpoints_immutable": "checkpoints",
 }
 """The triggers that keep the ledger append-only, and their tables."""
 

@@ -39,7 +39,7 @@ class Status:
         position: The head; 0 while it is empty.
         recorded_at: When the head was recorded.
         sealed: Position up to which events are sealed; 0 where none are.
-        sealed_at: When they were; None where none are.
+        sealed_recorded_at: When the last of them was recorded; None where none are.
         unsealed: Events behind it: durable, not yet proven.
         anchored: Position up to which a checkpoint went out; 0 where none did.
         anchored_at: When, by its earliest timestamp, else by the writer of a file; None where none did.
@@ -58,7 +58,7 @@ class Status:
     position: int
     recorded_at: datetime | None
     sealed: int
-    sealed_at: datetime | None
+    sealed_recorded_at: datetime | None
     unsealed: int
     anchored: int
     anchored_at: datetime | None
@@ -77,7 +77,8 @@ def status(database: Database, place: str) -> Status:
         "SELECT o.id AS ledger_id, o.created_at, h.position,"
         "       nullif(h.recorded_at, '-infinity') AS recorded_at,"
         "       (SELECT recorded_at FROM events WHERE position = 1) AS first_recorded_at,"
-        "       coalesce(c.size, 0) AS sealed, c.sealed_at,"
+        "       coalesce(c.size, 0) AS sealed,"
+        "       (SELECT e.recorded_at FROM events e WHERE e.position = c.size) AS sealed_recorded_at,"
         "       greatest(h.position - coalesce(c.size, 0), 0) AS unsealed,"
         "       coalesce(a.size, 0) AS anchored, a.stated_at AS anchored_at,"
         "       coalesce(a.names, '{}') AS anchored_by,"

@@ -9,13 +9,21 @@ from typing import Any
 
 from psycopg import sql
 
-from audit_ledger.errors import InvalidValue, ReadModelsBehind, SchemaMismatch
+from audit_ledger.errors import InvalidValue, SchemaMismatch
 from audit_ledger.store.connecting import as_of_schema
 from audit_ledger.store.copies import Copy, Table, Tell, describe, silent, temporary_copy
 from audit_ledger.store.database import Database
+from audit_ledger.store.sql import schema_files
 
 SHOWN = 20
 """So many differences are told of a table."""
+
+PROGRESS = Table(
+    "progress", ("projection", "ordinal", "stages", "types", "position", "sha256"), ("projection",)
+)
+SET_ASIDE = Table("set_aside", ("position", "error_code"), ("position",))
+MIGRATIONS = Table("migrations", ("number", "file", "sha256"), ("number",))
+"""What is kept of folding and of making the ledger, but for times and wording."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,6 @@ def verify_live(database: Database, points: int = 3, tell: Tell = silent) -> Ver
 
     Raises:
         InvalidValue: `points` is negative.
-        ReadModelsBehind: the read models do not all stand at the same position.
         SchemaMismatch: a table has other columns than its file makes.
         WrongRole: the role may not make temporary tables.
     """
@@ -93,6 +100,7 @@ def verify_live(database: Database, points: int = 3, tell: Tell = silent) -> Ver
 
 class _Verification:
     def __init__(self, name: str, copy: Copy) -> None:
+        self.ledger = name
         self.live = f"{name}_read"
         self.as_of = as_of_schema(name)
         self.copy = copy
@@ -101,7 +109,7 @@ class _Verification:
         self.differences: list[Difference] = []
 
     def verify(self, points: int, tell: Tell) -> Verified:
-        upto = self._live_position()
+        upto = self._reach()
         self.copy.make()
         tables = list(self.copy.tables().values())
         for table in tables:
@@ -115,7 +123,9 @@ class _Verification:
         self._fold(upto, upto, tell)
         for table in tables:
             self._compare(table, self.live, upto)
-        self._compare(Table("set_aside", ("position",), ("position",)), self.live, upto)
+        for table in (PROGRESS, SET_ASIDE):
+            self._compare(table, self.live, upto)
+        self._compare_migrations(upto)
         return Verified(
             position=upto,
             points=asked,
@@ -125,20 +135,14 @@ class _Verification:
             differences=self.differences,
         )
 
-    def _live_position(self) -> int:
-        progress = sql.Identifier(self.live, "progress")
-        rows = self.conn.execute(
-            sql.SQL("SELECT projection, position FROM {} ORDER BY ordinal").format(progress)
-        ).fetchall()
-        positions = {row["position"] for row in rows}
-        if len(positions) > 1:
-            raise ReadModelsBehind(
-                "the read models do not all stand at the same position",
-                expected=f"all at {max(positions)}",
-                actual=", ".join(f"{row['projection']} at {row['position']}" for row in rows),
-                remedy="bring them up as a writer: audit-ledger projections update",
-            )
-        return int(positions.pop()) if positions else 0
+    def _reach(self) -> int:
+        """How far to replay: as far as the live read models are, and as there are events."""
+        row = self.conn.execute(
+            sql.SQL(
+                "SELECT least((SELECT max(position) FROM {}), (SELECT position FROM head)) AS position"
+            ).format(sql.Identifier(self.live, "progress"))
+        ).fetchone()
+        return int(row["position"] or 0) if row else 0
 
     def _fold(self, position: int, upto: int, tell: Tell) -> None:
         self.copy.fold(position, lambda now, _: tell(now, upto))
@@ -165,6 +169,17 @@ class _Verification:
         row = self.conn.execute(statement).fetchone()
         assert row is not None  # an aggregate has a row
         return int(row["n"])
+
+    def _compare_migrations(self, position: int) -> None:
+        """The files of schema/ that were run, with those that there are."""
+        files = schema_files()
+        self.conn.execute(
+            "CREATE TEMPORARY TABLE migrations AS"
+            " SELECT split_part(file, '_', 1)::integer AS number, file || '.sql' AS file, sha256"
+            "   FROM unnest(%s::text[], %s::text[]) AS f(file, sha256)",
+            [[file.name for file in files], [file.sha256 for file in files]],
+        )
+        self._compare(MIGRATIONS, self.ledger, position)
 
     def _compare(self, table: Table, schema: str, position: int) -> None:
         """Note in what the copy's table and that of a schema differ."""

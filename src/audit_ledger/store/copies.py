@@ -13,7 +13,7 @@ from psycopg import Connection, sql
 from psycopg.rows import DictRow
 from psycopg.types.numeric import Int8
 
-from audit_ledger.errors import InvalidValue, WrongRole
+from audit_ledger.errors import EvidenceInvalid, InvalidValue, WrongRole
 from audit_ledger.store import migrations
 from audit_ledger.store.connecting import configure, connect
 from audit_ledger.store.database import Database
@@ -116,15 +116,32 @@ class Copy:
             cursor.execute(LOOSEN, prepare=False)
 
     def fold_chunk(self, upto: int) -> int:
-        """Fold the next chunk, none past `upto`; returns how far it is."""
+        """Fold the next chunk, none past `upto`; returns how far it is.
+
+        Raises:
+            EvidenceInvalid: the head of the log is before `upto`, where there was something to be folded.
+        """
         row = self.conn.execute(
-            "SELECT folded_upto FROM fold_next(%b, %b)", [Int8(CHUNK), Int8(upto)], prepare=True
+            "SELECT folded_upto, head_position FROM fold_next(%b, %b)",
+            [Int8(CHUNK), Int8(upto)],
+            prepare=True,
         ).fetchone()
         assert row is not None  # a function call has a row
+        if row["head_position"] < upto:
+            raise EvidenceInvalid(
+                "the log ends before events that were folded once",
+                expected=f"events up to position {upto:,}",
+                actual=f"its head is at {row['head_position']:,}",
+                remedy="find out who moved it: audit-ledger verify --live, and audit-ledger doctor",
+            )
         return int(row["folded_upto"])
 
     def fold(self, upto: int, tell: Tell = silent) -> None:
-        """Fold up to a position, chunk by chunk; outside a transaction each is one."""
+        """Fold up to a position, chunk by chunk; outside a transaction each is one.
+
+        Raises:
+            EvidenceInvalid: as `fold_chunk`.
+        """
         while (position := self.fold_chunk(upto)) < upto:
             tell(position, upto)
         tell(upto, upto)

@@ -306,6 +306,12 @@ def _install_projections(cursor: Cursor, name: str, done: list[str]) -> None:
         install_projection(cursor, file, ordinal)
         done.append(f"installed read model {file.name}")
     if new:
+        cursor.execute(
+            "UPDATE progress SET ordinal = f.ordinal - 1"
+            "  FROM unnest(%s::text[]) WITH ORDINALITY AS f(name, ordinal)"
+            " WHERE projection = f.name AND progress.ordinal <> f.ordinal - 1",
+            [[file.name for file in projection_files()]],
+        )
         install_views(cursor, name, [file for _, file in new])
 
 

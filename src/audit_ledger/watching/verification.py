@@ -10,6 +10,7 @@ from audit_ledger.errors import ConfigurationError, LedgerError
 from audit_ledger.events import LedgerVerified
 from audit_ledger.evidence import keyring, report
 from audit_ledger.evidence.whole import Whole, verify_whole
+from audit_ledger.plan import load_anchors
 from audit_ledger.plan.values import Unfit, schedule
 from audit_ledger.store.database import Database
 from audit_ledger.watching.schedule import next_slots
@@ -80,7 +81,8 @@ def verdict(database: Database, points: int = 3) -> Verdict:
     began, clock = datetime.now(UTC), time.monotonic()
     try:
         (origin,) = database.query("SELECT id FROM origin")
-        found = verify_whole(database, points, keys=keyring.verifiers(database.settings, str(origin["id"])))
+        known = keyring.verifiers(database.settings)
+        found = verify_whole(database, points, keys=known, anchors=load_anchors())
         took = timedelta(seconds=time.monotonic() - clock)
         if database.settings.report_folder is not None:
             report.write(
