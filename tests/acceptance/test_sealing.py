@@ -55,7 +55,7 @@ def test_an_event_is_sealed_proven_and_verified_without_the_ledger(
     assert code == cli.FINE
     assert re.fullmatch("sealed up to position 3: root [0-9a-f]{64}\n", shown)
     assert ask("seal")[1] == "nothing new since position 3\n"
-    assert re.search("sealed +up to position 3 at .*; nothing unsealed", ask("status")[1])
+    assert re.search("sealed +up to position 3, recorded .*; nothing unsealed", ask("status")[1])
     assert ask("key", "list")[1].splitlines()[1].split()[:2] == [verifier_key.strip(), "1"]
     file = home / "2.tlog-proof"
     assert ask("prove", "event", "2", "-o", str(file))[0] == cli.FINE
