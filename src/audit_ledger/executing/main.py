@@ -37,9 +37,13 @@ def main(
     def connect() -> Recording:
         from audit_ledger.executing.recording import Recording
 
-        return Recording(url, home, name, when_away(asked))
+        ledger = Recording(url, home, name, when_away(asked))
+        gc.freeze()
+        gc.enable()  # the command may run for days
+        return ledger
 
     try:
         return execute(asked, connect)
     finally:
+        gc.unfreeze()
         gc.enable()
