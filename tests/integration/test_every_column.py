@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from audit_ledger import Ledger
-from audit_ledger.evidence import keyring, merkle
+from audit_ledger.errors import EvidenceInvalid
+from audit_ledger.evidence import keyring, merkle, report
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.whole import verify_log
 from audit_ledger.plan import load_anchors
@@ -88,6 +89,9 @@ NOBODY_ELSE_SAYS = {
     "set_aside.set_aside_at": "when",
 }
 """Columns that nothing else in the ledger speaks of, and what they say."""
+
+NOBODY_MISSES = {"ledger.anchors", "ledger.closed_checkpoints", "ledger.refusals", "ledger_read.body_scans"}
+"""Tables of which a row may be gone, of the checkpoints not the last: what is left is as true as before."""
 
 COLUMNS = """
     SELECT n.nspname || '.' || c.relname, a.attname, format_type(a.atttypid, NULL)
@@ -230,6 +234,51 @@ def is_same(ledger: Ledger, table: str) -> bool:
     if table.startswith("ledger_read.") or table == "ledger.migrations":
         return verify_live(ledger.database, points=0).same
     return verify_log(ledger.database, keyring.verifiers(ledger.settings), anchors=load_anchors()).same
+
+
+def tables_of(admin: Admin) -> list[str]:
+    return sorted({row[0] for row in admin.execute(COLUMNS).fetchall()})
+
+
+def test_a_row_that_was_deleted_is_found_in_any_table(attacked: Ledger, admin: Admin) -> None:
+    missed = set()
+    for table in tables_of(admin):
+        for (ctid,) in admin.execute(f"SELECT ctid FROM {table} ORDER BY ctid LIMIT 4").fetchall():
+            admin.execute(f"CREATE TEMP TABLE was AS SELECT * FROM {table} WHERE ctid = %s", [ctid])
+            admin.execute(f"DELETE FROM {table} WHERE ctid = %s", [ctid])
+            if is_same(attacked, table):
+                missed.add(table)
+            admin.execute(f"INSERT INTO {table} SELECT * FROM was")
+            admin.execute("DROP TABLE was")
+    assert missed == NOBODY_MISSES
+    assert attacked.verify_live(points=0).same
+
+
+def is_same_as_told(ledger: Ledger, table: str) -> bool:
+    """Whether `verify --live` finds nothing; and says so."""
+    found = ledger.verify_live(points=1)
+    told = "\n".join(report.lines(found))
+    assert found.same == ("❌" not in told), told
+    if table == "ledger.events":
+        assert "the first position that is not as it was: 1 (" in told
+        assert "the read models cannot be compared: the ledger had not begun" in told
+    return found.same
+
+
+def test_a_table_that_was_emptied_is_found(attacked: Ledger, admin: Admin) -> None:
+    missed = set()
+    for table in tables_of(admin):
+        admin.execute(f"CREATE TEMP TABLE was AS SELECT * FROM {table}")
+        admin.execute(f"TRUNCATE {table}")
+        if table == "ledger.origins":
+            with pytest.raises(EvidenceInvalid, match="does not say any more who it is"):
+                attacked.verify_live()
+        elif is_same_as_told(attacked, table):
+            missed.add(table)
+        admin.execute(f"INSERT INTO {table} SELECT * FROM was")
+        admin.execute("DROP TABLE was")
+    assert missed == NOBODY_MISSES - {"ledger.closed_checkpoints"}
+    assert attacked.verify_live(points=1).same
 
 
 def test_the_documentation_lists_what_cannot_be_found() -> None:

@@ -101,8 +101,9 @@ def verify_origins(cursor: Cursor, keys_of: KeysOf, note: Note) -> Closed:
         _ClosedTree(cursor, closed, note).verify(keys_of(closed), found)
     for part, stray, position in cursor.execute(STRAY, {"closed": ids[:-1], "all": ids}).fetchall():
         note(part, position, f"there is a {part} of an origin that the ledger has not closed: {stray}")
-    refuses, position, refused = one(cursor.execute(REFUSES))
-    if refuses != refused:
+    for refuses, position, refused in cursor.execute(REFUSES).fetchall():
+        if refuses == refused:
+            continue
         told = "is said to refuse events, and nothing says why" if refuses else "takes events that it refused"
         note("head", position, f"the ledger {told}")
     return found

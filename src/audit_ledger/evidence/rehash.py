@@ -104,12 +104,14 @@ class Rehash:
     def _find_ends(self) -> None:
         cursor = self._cursor
         cursor.execute("SELECT position, nullif(recorded_at, '-infinity') FROM head")
-        head = one(cursor)
+        head = cursor.fetchone()
         cursor.execute("SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1")
         last = cursor.fetchone() or (0, None)
         self.last = last[0]
         self._find_sealed()
-        if head != last:
+        if head is None:
+            self._note("head", self.last, f"the head is gone; the last event is at {last[0]:,}")
+        elif head != last:
             self._note(
                 "head",
                 min(head[0], last[0]) + (head[0] != last[0]),

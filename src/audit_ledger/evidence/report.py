@@ -34,7 +34,9 @@ def lines(found: Whole) -> list[str]:
         said.append(_log_line(found))
         said += _outside_lines(found)
         said += _bodies_lines(found)
-    if models.same:
+    if found.uncompared is not None:
+        said.append(f"❌ {found.uncompared}")
+    elif models.same:
         past = f" and as of {_count(len(models.points), 'position')}" if models.points else ""
         said.append(
             f"✅ {_count(models.rows, 'row')} of {_count(len(models.tables), 'table')} are as the replay has"
@@ -104,6 +106,7 @@ def report(found: Whole, ledger_id: UUID, began: datetime, took: timedelta) -> d
         "says": lines(found),
         "log": {**asdict(log), "root": None if log.root is None else bytes(log.root).hex()},
         "read_models": asdict(found.read_models),
+        "uncompared": found.uncompared,
         "software_version": VERSION,
     }
 

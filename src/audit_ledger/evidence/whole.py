@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 
 from psycopg.rows import tuple_row
 
-from audit_ledger.errors import EvidenceInvalid
+from audit_ledger.errors import EvidenceInvalid, LedgerError
 from audit_ledger.evidence.anchors import verify_anchors
 from audit_ledger.evidence.keys import Verifier
 from audit_ledger.evidence.origins import verify_origins
@@ -118,10 +118,12 @@ class Whole:
     Attributes:
         log: Events, tiles, checkpoints and bodies.
         read_models: The read models, and the views as of an instant.
+        uncompared: Why these could not be compared, where the log is wrong in such a way; else None.
     """
 
     log: LogVerified
     read_models: Verified
+    uncompared: str | None = None
 
     @property
     def same(self) -> bool:
@@ -154,10 +156,17 @@ def verify_whole(
             for the replay.
 
     Raises:
-        InvalidValue, SchemaMismatch, WrongRole: as `store.comparison.verify_live`.
+        EvidenceInvalid: the ledger does not say who it is.
+        InvalidValue, SchemaMismatch, WrongRole: as `store.comparison.verify_live`, unless the log is wrong.
         ConfigurationError: there are keys, but `cryptography` is not installed.
     """
-    return Whole(verify_log(database, keys, tell, anchors=anchors), verify_live(database, points, tell))
+    log = verify_log(database, keys, tell, anchors=anchors)
+    try:
+        return Whole(log, verify_live(database, points, tell))
+    except LedgerError as error:
+        if log.same:
+            raise
+        return Whole(log, Verified(0, [], [], 0, {}, []), f"the read models cannot be compared: {error}")
 
 
 def verify_log(
@@ -177,7 +186,15 @@ def verify_log(
 
 def _verify(cursor: Cursor, keys: Collection[Verifier], tell: Tell, anchors: Anchors) -> LogVerified:
     cursor.execute("SELECT id::text, made_as::text FROM origin")
-    origin, made_as = one(cursor)
+    found = cursor.fetchone()
+    if found is None:
+        raise EvidenceInvalid(
+            "the ledger does not say any more who it is",
+            expected="a row of the table origins, as made at init",
+            actual="none",
+            remedy="keep the database as it is, and compare with a backup",
+        )
+    origin, made_as = found
     faults = Faults()
     keys_of = partial(_related, cursor, keys, faults)
     log = Rehash(cursor, origin, keys_of(origin), faults.add)

@@ -138,11 +138,12 @@ class _Verification:
     def _reach(self) -> int:
         """How far to replay: as far as the live read models are, and as there are events."""
         row = self.conn.execute(
-            sql.SQL(
-                "SELECT least((SELECT max(position) FROM {}), (SELECT position FROM head)) AS position"
-            ).format(sql.Identifier(self.live, "progress"))
+            sql.SQL("SELECT least(p.position, h.position) AS position FROM {} p, head h").format(
+                sql.Identifier(self.live, "progress")
+            )
+            + sql.SQL(" ORDER BY 1 DESC LIMIT 1")
         ).fetchone()
-        return int(row["position"] or 0) if row else 0
+        return row["position"] if row else 0
 
     def _fold(self, position: int, upto: int, tell: Tell) -> None:
         self.copy.fold(position, lambda now, _: tell(now, upto))

@@ -142,7 +142,8 @@ class Copy:
         Raises:
             EvidenceInvalid: as `fold_chunk`.
         """
-        while (position := self.fold_chunk(upto)) < upto:
+        position = 0
+        while position < upto and (position := self.fold_chunk(upto)) < upto:
             tell(position, upto)
         tell(upto, upto)
 
