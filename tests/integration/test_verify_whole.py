@@ -269,6 +269,22 @@ def test_a_head_that_was_moved_back_does_not_keep_a_replay_from_ending(
         rebuild(admin_url, sealed.ledger.settings)
 
 
+def test_a_head_that_is_gone_is_said_to_be_gone(sealed: Sealed, ledger: Ledger, url: str) -> None:
+    sealed.admin.execute("DELETE FROM head")
+    gone = pytest.raises(EvidenceInvalid, match="the head of the log.* is gone: somebody deleted it")
+    with gone:
+        ledger.status()
+    with gone, ledger.run("t", "s"):
+        pass
+    with gone:
+        sealed.ledger.seal()
+    for table in ("origins", "events"):
+        sealed.admin.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+        sealed.admin.execute(f"DELETE FROM {table}")
+    with pytest.raises(EvidenceInvalid, match="the identity of the ledger .* is gone"):
+        audit_ledger.connect(url)
+
+
 # What is kept of closed origins
 
 

@@ -25,7 +25,7 @@ from audit_ledger.store.comparison import Verified, verify_live
 from audit_ledger.store.connecting import configure, connect
 from audit_ledger.store.copies import Tell, silent
 from audit_ledger.store.database import Database
-from audit_ledger.store.refusals import translated
+from audit_ledger.store.refusals import gone, translated
 
 SHOWN = 20
 """So many faults are told of each part."""
@@ -156,7 +156,7 @@ def verify_whole(
             for the replay.
 
     Raises:
-        EvidenceInvalid: the ledger does not say who it is.
+        EvidenceInvalid: the identity of the ledger is gone.
         InvalidValue, SchemaMismatch, WrongRole: as `store.comparison.verify_live`, unless the log is wrong.
         ConfigurationError: there are keys, but `cryptography` is not installed.
     """
@@ -188,12 +188,7 @@ def _verify(cursor: Cursor, keys: Collection[Verifier], tell: Tell, anchors: Anc
     cursor.execute("SELECT id::text, made_as::text FROM origin")
     found = cursor.fetchone()
     if found is None:
-        raise EvidenceInvalid(
-            "the ledger does not say any more who it is",
-            expected="a row of the table origins, as made at init",
-            actual="none",
-            remedy="keep the database as it is, and compare with a backup",
-        )
+        raise gone("the identity of the ledger", "origins")
     origin, made_as = found
     faults = Faults()
     keys_of = partial(_related, cursor, keys, faults)

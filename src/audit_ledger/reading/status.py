@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from audit_ledger.store.database import Database
+from audit_ledger.store.refusals import gone
 from audit_ledger.store.sql import projection_files
 
 
@@ -71,9 +72,13 @@ class Status:
 
 
 def status(database: Database, place: str) -> Status:
-    """Where the ledger is and how far it goes."""
+    """Where the ledger is and how far it goes.
+
+    Raises:
+        EvidenceInvalid: the head of the log is gone.
+    """
     ours = {file.name: file.sha256 for file in projection_files()}
-    (head,) = database.query(
+    rows = database.query(
         "SELECT o.id AS ledger_id, o.created_at, h.position,"
         "       nullif(h.recorded_at, '-infinity') AS recorded_at,"
         "       (SELECT recorded_at FROM events WHERE position = 1) AS first_recorded_at,"
@@ -96,6 +101,9 @@ def status(database: Database, place: str) -> Status:
         "                       FROM anchors b WHERE b.origin = o.id"
         "                      GROUP BY b.size ORDER BY b.size DESC LIMIT 1) a ON true"
     )
+    if not rows:
+        raise gone("the head of the log", "head")
+    (head,) = rows
     models = database.query("SELECT * FROM progress ORDER BY ordinal")
     return Status(
         **head,

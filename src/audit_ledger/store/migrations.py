@@ -18,6 +18,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from audit_ledger.errors import NotInitialised, SchemaMismatch, WrongRole
 from audit_ledger.store.connecting import as_of_schema
+from audit_ledger.store.refusals import gone
 from audit_ledger.store.sql import SqlFile, projection_files, schema_files
 from audit_ledger.store.views import act_as, install_views
 from audit_ledger.version import VERSION
@@ -130,6 +131,7 @@ def check(conn: psycopg.Connection[Any], name: str) -> Ready:
     Raises:
         NotInitialised: no ledger of that name is here.
         SchemaMismatch: the ledger is older or newer than this software.
+        EvidenceInvalid: its identity is gone.
         WrongRole: the role may not even read.
     """
     user = conn.info.user
@@ -172,6 +174,8 @@ def check(conn: psycopg.Connection[Any], name: str) -> Ready:
         )
     if number > ours:
         raise _newer(name, number, ours)
+    if ledger_id is None:
+        raise gone(f"the identity of the ledger {name}", "origins")
     return Ready(ledger_id, made_as, user, may_write, may_write and may_govern)
 
 

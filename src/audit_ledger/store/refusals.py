@@ -90,6 +90,8 @@ def translate(place: Place, error: BaseException) -> LedgerError | None:
             actual=diag.message_detail,
             remedy="one process writes a stream: give each run its own run_id",
         )
+    if code == "P0002":  # no_data_found: what functions rely on to be there
+        return gone("the head of the log, or one of its events,", "head, or of events")
     if code == "55P03":
         context = (diag and diag.context) or ""
         lock = next((lock for sign, lock in WAITED_FOR.items() if sign in context), "append")
@@ -112,6 +114,16 @@ def translate(place: Place, error: BaseException) -> LedgerError | None:
     if is_lost(error):
         return unreachable(place.url, error)
     return None
+
+
+def gone(what: str, table: str) -> EvidenceInvalid:
+    """The error where a row is gone that every ledger has: only a superuser can have deleted it."""
+    return EvidenceInvalid(
+        f"{what} is gone: somebody deleted it",
+        expected=f"a row of the table {table}",
+        actual="none",
+        remedy="keep the database as it is; see audit-ledger verify --live, and compare with a backup",
+    )
 
 
 AN_INSTANT = "an instant or a date with its time zone, a position, or run RUN_ID"
