@@ -271,7 +271,7 @@ def test_a_head_that_was_moved_back_does_not_keep_a_replay_from_ending(
 
 def test_a_head_that_is_gone_is_said_to_be_gone(sealed: Sealed, ledger: Ledger, url: str) -> None:
     sealed.admin.execute("DELETE FROM head")
-    gone = pytest.raises(EvidenceInvalid, match="the head of the log.* is gone: somebody deleted it")
+    gone = pytest.raises(EvidenceInvalid, match=r"the head of the log.* is gone: somebody deleted it")
     with gone:
         ledger.status()
     with gone, ledger.run("t", "s"):
@@ -281,7 +281,7 @@ def test_a_head_that_is_gone_is_said_to_be_gone(sealed: Sealed, ledger: Ledger, 
     for table in ("origins", "events"):
         sealed.admin.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
         sealed.admin.execute(f"DELETE FROM {table}")
-    with pytest.raises(EvidenceInvalid, match="the identity of the ledger .* is gone"):
+    with pytest.raises(EvidenceInvalid, match=r"the identity of the ledger .* is gone"):
         audit_ledger.connect(url)
 
 
