@@ -82,7 +82,7 @@ QUICK = Sizes(
     runner_runs=1,
     rebuilds=1,
     starts=1,
-    records=20_000,
+    records=4_000,
     calls=5,
     call_rounds=1,
     large_calls=20,
@@ -98,8 +98,8 @@ QUICK = Sizes(
     small_seals=2,
     proofs=2,
     verifications=1,
-    verify_few=10_000,
-    verify_many=20_000,
+    verify_few=2_000,
+    verify_many=4_000,
     verify_rounds=1,
 )
 """Just enough to see that everything works; the figures mean nothing."""
