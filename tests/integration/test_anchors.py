@@ -747,6 +747,8 @@ def test_the_old_key_does_not_seal_the_new_origin_and_a_new_one_seals_all_of_it(
         proving.verify_event(proof.file, [signer.verifier], origin=signer.name)
         looked = ledger.look_outside()
         assert (looked.wrong, looked.troubles) == (None, ())
+        found = ledger.verify_live()
+        assert (found.same, found.log.checkpoints, found.log.closed) == (True, 1, 1), found.log.faults
     with place.superuser(older) as admin:
         kept = admin.execute("SELECT origin::text, size, note FROM closed_checkpoints").fetchall()
         hashes = [row[0] for row in admin.execute("SELECT hash FROM leaf_hashes ORDER BY position")]
@@ -782,6 +784,8 @@ def test_a_refusal_for_no_reason_is_told_by_name_and_recovered_from(place: Place
     with place.connect("ledger_officer") as officer:
         done = officer.recover(reason="somebody lied", by="Ann")
     assert (done.checkpoint_size, done.lost) == (3, None)
+    with place.connect() as ledger:
+        assert ledger.verify_live().same
 
 
 def test_recovering_takes_an_officer(place: Place, older: str) -> None:
@@ -846,6 +850,9 @@ def test_recovering_twice_keeps_all_origins(place: Place) -> None:
     with place.superuser() as admin:
         rows = admin.execute("SELECT number, after_position FROM origins ORDER BY number").fetchall()
     assert rows == [(1, 0), (2, 3), (3, 4)]
+    with place.connect("ledger_sealer") as sealer:
+        found = sealer.verify_live()
+        assert (found.same, found.log.closed, found.log.unchecked) == (True, 1, 0), found.log.faults
 
 
 def test_the_keyring_does_not_find_the_old_key(place: Place) -> None:
