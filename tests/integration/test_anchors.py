@@ -282,7 +282,9 @@ class TestTimestamps:
         self, place: Place, authority: TestAuthority, tmp_path: Path
     ) -> None:
         place.configure(authority)
-        place.anchored(5)
+        anchor = place.anchored(5).anchor
+        assert anchor is not None
+        stated_at = anchor.timestamps[0].time
         with place.connect("ledger_sealer") as ledger:
             found = ledger.verify_live(points=0).log
             assert (found.same, found.timestamps, found.untrusted) == (True, 1, 0), found.faults
@@ -294,6 +296,11 @@ class TestTimestamps:
                 found = ledger.verify_live(points=0).log
             assert [(fault.part, fault.position) for fault in found.faults] == [("anchor", 5)]
             place.configure(authority)
+            with place.superuser() as admin:
+                forced(admin, "UPDATE anchors SET stated_at = 'infinity'")
+                found = ledger.verify_live(points=0).log
+                assert [(fault.part, fault.position) for fault in found.faults] == [("anchor", 5)]
+                forced(admin, f"UPDATE anchors SET stated_at = '{stated_at.isoformat()}'")
             (authority.folder / "root.pem").unlink()
             found = ledger.verify_live(points=0).log
             assert (found.same, found.timestamps, found.untrusted) == (True, 0, 1), found.faults

@@ -12,7 +12,7 @@ import pytest
 import audit_ledger
 from audit_ledger import Ledger
 from audit_ledger.errors import EvidenceInvalid
-from audit_ledger.evidence import keyring, merkle, rehash, whole
+from audit_ledger.evidence import keyring, merkle, rehash, report, whole
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.tiles import Edge
@@ -269,6 +269,43 @@ def test_a_head_that_was_moved_back_does_not_keep_a_replay_from_ending(
         rebuild(admin_url, sealed.ledger.settings)
 
 
+@pytest.mark.parametrize(
+    ("change", "part", "position"),
+    [
+        ("UPDATE head SET recorded_at = 'infinity'", "head", 620),
+        ("UPDATE head SET recorded_at = '0001-01-01 BC'", "head", 620),
+        ("UPDATE events SET recorded_at = 'infinity' WHERE position = 620", "head", 620),
+        ("UPDATE events SET recorded_at = '-infinity' WHERE position = 7", "event", 7),
+        ("UPDATE events SET recorded_at = '20000-01-01' WHERE position = 7", "event", 7),
+        ("UPDATE events SET position = ~(1::bigint << 63) WHERE position = 600", "event", 2**63 - 1),
+        ("UPDATE events SET position = 1::bigint << 63 WHERE position = 7", "event", 7),
+        ("UPDATE tiles SET number = ~(1::bigint << 63) WHERE level = 0 AND number = 2", "tile", 513),
+        ("UPDATE tiles SET number = 1::bigint << 63 WHERE level = 0 AND number = 2", "tile", 513),
+        ("UPDATE tiles SET level = 32767 WHERE level = 1", "tile", 1),
+        ("UPDATE checkpoints SET size = ~(1::bigint << 63) WHERE size = 520", "checkpoint", 2**63 - 1),
+    ],
+)
+def test_a_value_as_far_off_as_can_be_is_found_too(
+    sealed: Sealed, change: str, part: str, position: int
+) -> None:
+    sealed.admin.execute("ALTER TABLE events DROP CONSTRAINT events_position_from_one")
+    for constraint in ("tiles_level_in_range", "tiles_number_not_negative"):
+        sealed.admin.execute(f"ALTER TABLE tiles DROP CONSTRAINT {constraint}")
+    assert sealed.admin.execute(change).rowcount == 1
+    found = sealed.verify()
+    assert is_about(found, part, position), found.faults
+    assert all(line.startswith(("❌", "✅")) for line in report.lines(sealed.ledger.verify_live(points=1)))
+
+
+@pytest.mark.parametrize("position", [-(2**63), -1, 0, 5, 2**63 - 1])
+def test_a_read_model_that_is_said_to_be_elsewhere_is_found(sealed: Sealed, position: int) -> None:
+    sealed.admin.execute("UPDATE progress SET position = %s WHERE projection = 'corrections'", [position])
+    found = sealed.ledger.verify_live(points=2).read_models
+    assert found.differing == {"ledger_read.progress": 1}
+    (difference,) = found.differences
+    assert (difference.id, difference.column, difference.there) == ("corrections", "position", position)
+
+
 def test_a_head_that_is_gone_is_said_to_be_gone(sealed: Sealed, ledger: Ledger, url: str) -> None:
     sealed.admin.execute("DELETE FROM head")
     gone = pytest.raises(EvidenceInvalid, match=r"the head of the log.* is gone: somebody deleted it")
@@ -318,6 +355,8 @@ def closed(sealed: Sealed, officer: Ledger) -> Sealed:
         ("UPDATE closed_checkpoints SET origin = gen_random_uuid() WHERE size = 520", "checkpoint", 520),
         ("UPDATE origins SET after_position = 610 WHERE number = 2", "origin", 611),
         ("UPDATE origins SET after_position = 610 WHERE number = 1", "origin", 611),
+        ("UPDATE origins SET after_position = ~(1::bigint << 63) WHERE number = 2", "origin", 2**63),
+        ("UPDATE origins SET opened_at = 'infinity' WHERE number = 2", "origin", 621),
         ("UPDATE origins SET number = 3 WHERE number = 2", "origin", 621),
         ("UPDATE origins SET id = gen_random_uuid() WHERE number = 2", "origin", 621),
         ("UPDATE origins SET id = gen_random_uuid() WHERE number = 1", "origin", 621),

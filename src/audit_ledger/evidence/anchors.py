@@ -24,7 +24,9 @@ OF_THIS_ORIGIN = """
 """
 
 ALL = """
-    SELECT a.origin::text, a.size, a.kind, a.name, a.stated_at, a.token, coalesce(c.note, k.note)
+    SELECT a.origin::text, a.size, a.kind, a.name,
+           CASE WHEN a.stated_at BETWEEN '0001-01-01Z' AND '9999-12-31Z' THEN a.stated_at END,
+           a.token, coalesce(c.note, k.note)
       FROM anchors a
      CROSS JOIN origin o
       LEFT JOIN checkpoints c ON a.origin = o.id AND c.size = a.size
@@ -165,7 +167,7 @@ def verify_anchors(cursor: Cursor, anchors: Anchors, note: Callable[..., None]) 
 
 
 def _verify(
-    found: Timestamps, authority: Authority | None, token: bytes, message: bytes, noted_at: datetime
+    found: Timestamps, authority: Authority | None, token: bytes, message: bytes, noted_at: datetime | None
 ) -> str | None:
     """What is wrong with a timestamp; None where nothing is."""
     try:
@@ -183,7 +185,7 @@ def _verify(
     except (AnchorFailed, EvidenceInvalid) as error:
         return f"{error.what}: {error.actual}"
     if stated_at != noted_at:
-        return f"it states {stated_at}, and is said to state {noted_at}"
+        return f"it states {stated_at}, and is said to state {noted_at or 'no such time'}"
     if authority is None:
         found.unchecked += 1
     else:

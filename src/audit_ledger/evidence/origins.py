@@ -8,7 +8,6 @@ and not with the events, which need not be those that were sealed (`recovery`).
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -29,10 +28,10 @@ PAGE = 500
 """Rows that are fetched at a time."""
 
 ORIGINS = """
-    SELECT o.number, o.id::text, o.after_position, o.opened_at,
-           e.type, e.stream_id::text, e.state, e.recorded_at
+    SELECT o.number, o.id::text, o.after_position, o.opened_at::text,
+           e.type, e.stream_id::text, e.state, e.recorded_at::text
       FROM origins o
-      LEFT JOIN events e ON o.number > 1 AND e.position = o.after_position + 1
+      LEFT JOIN events e ON o.number > 1 AND e.position = least(o.after_position, 2::bigint << 61) + 1
      ORDER BY o.number
 """
 
@@ -75,11 +74,11 @@ class _Opened(NamedTuple):
     number: int
     id: str
     after_position: int
-    opened_at: datetime
+    opened_at: str
     type: str | None
     stream_id: str | None
     state: bytes | None
-    recorded_at: datetime | None
+    recorded_at: str | None
 
 
 def verify_origins(cursor: Cursor, keys_of: KeysOf, note: Note) -> Closed:

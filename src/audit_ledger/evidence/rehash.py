@@ -23,6 +23,9 @@ from audit_ledger.store.copies import Tell
 PAGE = 500
 """Checkpoints that are fetched at a time."""
 
+NOWHERE = 1 << 62
+"""No ledger comes so far; an event that claims to be there was put there."""
+
 POSITION = re.compile(rb'\{"position":(\d+),')
 INSTANT = 26
 """Characters of an instant in a leaf, without its Z."""
@@ -103,11 +106,20 @@ class Rehash:
 
     def _find_ends(self) -> None:
         cursor = self._cursor
-        cursor.execute("SELECT position, nullif(recorded_at, '-infinity') FROM head")
+        # As text: what a superuser has put there may be no time that Python has.
+        cursor.execute("SELECT position, recorded_at::text FROM head")
         head = cursor.fetchone()
-        cursor.execute("SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1")
-        last = cursor.fetchone() or (0, None)
+        cursor.execute(
+            "SELECT position, recorded_at::text FROM events WHERE position <= %s"
+            " ORDER BY position DESC LIMIT 1",
+            [NOWHERE],
+        )
+        last = cursor.fetchone() or (0, "-infinity")
         self.last = last[0]
+        cursor.execute("SELECT min(position), count(*) FROM events WHERE position > %s", [NOWHERE])
+        first, number = one(cursor)
+        if number:
+            self._note("event", first, "there is an event where none can be", times=number)
         self._find_sealed()
         if head is None:
             self._note("head", self.last, f"the head is gone; the last event is at {last[0]:,}")
@@ -145,7 +157,8 @@ class Rehash:
         """Tiles past the last checkpoint: it was deleted, or they were added."""
         self._cursor.execute(
             "SELECT level, number, count(*) OVER () FROM tiles"
-            " WHERE number * 256 >= %s::bigint >> (8 * level) ORDER BY number << (8 * level), level LIMIT 1",
+            " WHERE number >= (%s::bigint >> 8 * level) + 255 >> 8 OR number < 0"
+            " ORDER BY number << 8 * level, level LIMIT 1",
             [self.sealed],
         )
         found = self._cursor.fetchone()

@@ -109,12 +109,12 @@ class _Verification:
         self.differences: list[Difference] = []
 
     def verify(self, points: int, tell: Tell) -> Verified:
-        upto = self._reach()
+        common, upto = self._reach()
         self.copy.make()
         tables = list(self.copy.tables().values())
         for table in tables:
             self._require_same_columns(table)
-        asked = sorted({-(-upto * turn // points) for turn in range(1, points + 1)} - {0})
+        asked = sorted({-(-max(common, 0) * turn // points) for turn in range(1, points + 1)} - {0})
         for position in asked:
             self._fold(position, upto, tell)
             self.conn.execute("SELECT set_config('audit_ledger.as_of', %s, true)", [str(position)])
@@ -135,15 +135,15 @@ class _Verification:
             differences=self.differences,
         )
 
-    def _reach(self) -> int:
-        """How far to replay: as far as the live read models are, and as there are events."""
+    def _reach(self) -> tuple[int, int]:
+        """How far all of the live read models are, and how far any is; no farther than there are events."""
         row = self.conn.execute(
-            sql.SQL("SELECT least(p.position, h.position) AS position FROM {} p, head h").format(
-                sql.Identifier(self.live, "progress")
-            )
-            + sql.SQL(" ORDER BY 1 DESC LIMIT 1")
+            sql.SQL(
+                "SELECT least(min(p.position), h.position) AS all, least(max(p.position), h.position) AS any"
+                "  FROM {} p, head h GROUP BY h.position"
+            ).format(sql.Identifier(self.live, "progress"))
         ).fetchone()
-        return row["position"] if row else 0
+        return (row["all"], row["any"]) if row else (0, 0)
 
     def _fold(self, position: int, upto: int, tell: Tell) -> None:
         self.copy.fold(position, lambda now, _: tell(now, upto))
