@@ -480,6 +480,16 @@ def test_a_report_that_cannot_be_written_is_found(
     assert "the report cannot be written" in came.wrong
 
 
+def test_whatever_stands_in_the_way_of_a_verification_is_found(
+    recorder: LedgerRecorder, admin: Admin, caplog: pytest.LogCaptureFixture
+) -> None:
+    admin.execute("DROP TABLE tiles CASCADE")
+    came = verdict(recorder.datastore)
+    assert came.wrong is not None
+    assert 'relation "tiles" does not exist' in came.wrong
+    assert "could not be verified" in caplog.text
+
+
 def test_read_models_that_lag_behind_are_an_incident_until_they_have_caught_up(
     recorder: LedgerRecorder,
     clock: Clock,

@@ -1,5 +1,6 @@
 """Verifying all that is stored again and again, at the slots of a schedule: on record, and as a report."""
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -14,6 +15,8 @@ from audit_ledger.plan import load_anchors
 from audit_ledger.plan.values import Unfit, schedule
 from audit_ledger.store.database import Database
 from audit_ledger.watching.schedule import next_slots
+
+log = logging.getLogger("audit_ledger")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Verification:
 def verdict(database: Database, points: int = 3) -> Verdict:
     """Verify everything; a report is written where the setting `report_folder` says so.
 
+    Whatever stands in the way is a finding: who watches goes on.
+
     Args:
         database: The ledger.
         points: As of so many positions the views are compared.
@@ -91,6 +96,9 @@ def verdict(database: Database, points: int = 3) -> Verdict:
             )
     except LedgerError as error:
         return Verdict(None, f"it could not be verified: {error}")
+    except Exception as error:
+        log.exception("❌ the ledger could not be verified")
+        return Verdict(None, f"it could not be verified: {type(error).__name__}: {error}")
     position = found.read_models.position
     wrong = None if found.same else "\n".join(line for line in report.lines(found) if line.startswith("❌"))
     return Verdict(position, wrong, _event(found, began, took))
