@@ -33,6 +33,7 @@ from audit_ledger.evidence import (
     keyring,
     merkle,
     proving,
+    report,
     stamping,
     timestamps,
 )
@@ -503,6 +504,52 @@ def test_a_tail_that_was_cut_off_behind_the_heads_back_is_found(place: Place) ->
     with place.superuser() as admin:
         forced(admin, "DELETE FROM events WHERE position > 290")
     assert "the event at position 300 is gone" in str(refused(place))
+
+
+def test_a_ledger_says_up_to_where_it_continues_what_is_kept_elsewhere(place: Place) -> None:
+    for count in (20, 40, 60, 80, 100):
+        place.anchored(count)
+    (place.folder / place.signer.name / "150.checkpoint").write_text("what not")
+    with place.connect() as ledger:
+        found = ledger.verify_live(points=0)
+        assert found.same
+        assert found.outside is not None
+        assert found.outside.highest is not None
+        lines = report.lines(found)
+        assert f"✅ it continues its checkpoint of size 300 that is kept in {place.file(300)}" in lines
+    with place.superuser() as admin:
+        # Another history from position 130 on, sealed by the real key: within, all is well again.
+        forced(
+            admin,
+            "UPDATE events SET state = '{\"forged\":1}' WHERE position >= 130",
+            "DELETE FROM anchors",
+            "DELETE FROM tiles",
+            "DELETE FROM checkpoints",
+        )
+    place.config.write_text("")
+    assert place.seal() is not None
+    with place.connect("ledger_reader") as reader:
+        assert reader.verify_live(points=0).log.same
+        place.configure()
+        found = reader.verify_live(points=0)
+    assert (found.same, found.log.same, found.wrong, found.read_models.same) == (False, True, 1, True)
+    (line,) = [line for line in report.lines(found) if line.startswith("❌")]
+    assert "does not continue its checkpoint of size 300" in line
+    assert line.endswith("it continues that of size 120: something from position 121 to 300 is not as it was")
+    assert "it continues that of size 120" in str(refused(place))
+
+
+def test_where_no_checkpoint_that_is_kept_is_continued_that_is_said(place: Place) -> None:
+    place.anchored(20)
+    place.anchored(30)
+    with place.superuser() as admin:
+        forced(
+            admin,
+            "UPDATE events SET state = '{\"forged\":1}' WHERE position = 7",
+            "DELETE FROM tiles",
+            "DELETE FROM checkpoints",
+        )
+    assert "something up to position 50 is not as it was" in str(refused(place))
 
 
 def test_a_history_that_was_rewritten_and_sealed_again_is_found(place: Place) -> None:

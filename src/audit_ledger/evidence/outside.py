@@ -7,6 +7,7 @@ in the database itself.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -135,6 +136,9 @@ def look(database: Database, anchors: Anchors, files: Sequence[Path] = ()) -> Lo
     wrong = next(
         (Conviction(one, actual) for one in _apart(found) if (actual := differs(database, one.stated))), None
     )
+    if wrong is not None:
+        agreed = _agreed(database, anchors.folders, keys, wrong.by.stated)
+        wrong = Conviction(wrong.by, f"{wrong.actual}; {_between(agreed, wrong.by.stated.size)}")
     return Looked(found[-1] if found else None, wrong, tuple(troubles))
 
 
@@ -197,7 +201,10 @@ def differs(database: Database, stated: Checkpoint) -> str | None:
         cursor.execute(
             "SELECT h.position, EXISTS (SELECT FROM events e WHERE e.position = %s) FROM head h", [size]
         )
-        position, there = sealing.one(cursor)
+        row = cursor.fetchone()
+        if row is None:
+            return "the head of the log is gone"
+        position, there = row
         if position < size:
             return f"the ledger has {position} events"
         if not there:
@@ -286,6 +293,41 @@ def _emptied(database: Database, folder: Path, highest: int) -> list[LedgerError
             remedy="find out who removed them; mount the folder, where it is another disk's",
         )
     ]
+
+
+def _agreed(database: Database, places: Sequence[Path], keys: Sequence[Verifier], wrong: Checkpoint) -> int:
+    """The size of the highest checkpoint in folders that the ledger continues, below one that it does not.
+
+    By halving: a ledger that continues one of a size continues those below it.
+    """
+    kept = []
+    for folder in places:
+        with suppress(AnchorFailed):  # which was told
+            kept += [(size, folder) for size in folders.sizes(folder, wrong.origin) if size < wrong.size]
+    kept.sort()
+    agreed = 0
+    while kept:
+        middle = len(kept) // 2
+        size, folder = kept[middle]
+        try:
+            found = _of_size(folders.checkpoint_file(folder, wrong.origin, size), size, wrong.origin, keys)
+        except (AnchorFailed, EvidenceInvalid):
+            del kept[middle]
+            continue
+        if differs(database, found.stated) is None:
+            agreed, kept = size, kept[middle + 1 :]
+        else:
+            kept = kept[:middle]
+    return agreed
+
+
+def _between(agreed: int, size: int) -> str:
+    """Where it begins that a ledger does not continue a checkpoint of that size, in words."""
+    if not agreed:
+        return f"something up to position {size} is not as it was"
+    return (
+        f"it continues that of size {agreed}: something from position {agreed + 1} to {size} is not as it was"
+    )
 
 
 def _apart(found: Iterable[Outside]) -> list[Outside]:

@@ -30,6 +30,7 @@ def lines(found: Whole) -> list[str]:
         f"❌ {table}: {_count(number, 'row')} not as the replay has them"
         for table, number in models.differing.items()
     ]
+    said += _elsewhere_lines(found)
     if log.same:
         said.append(_log_line(found))
         said += _outside_lines(found)
@@ -60,6 +61,23 @@ def _log_line(found: Whole) -> str:
     if log.unchecked:
         line += f"; signatures UNCHECKED of {_count(log.unchecked, 'checkpoint')}: no verifier key"
     return line
+
+
+def _elsewhere_lines(found: Whole) -> list[str]:
+    looked = found.outside
+    if looked is None:
+        return []
+    said = []
+    if looked.wrong is not None:
+        said.append(
+            f"❌ outside: the ledger does not continue its checkpoint of size"
+            f" {looked.wrong.by.stated.size:,} that was kept elsewhere: expected {looked.wrong.expected};"
+            f" found {looked.wrong.actual}"
+        )
+    elif looked.highest is not None:
+        size, place = looked.highest.stated.size, looked.highest.place
+        said.append(f"✅ it continues its checkpoint of size {size:,} that is kept in {place}")
+    return said + [f"   kept elsewhere, UNCHECKED: {trouble.what}" for trouble in looked.troubles]
 
 
 def _outside_lines(found: Whole) -> list[str]:
@@ -107,6 +125,7 @@ def report(found: Whole, ledger_id: UUID, began: datetime, took: timedelta) -> d
         "log": {**asdict(log), "root": None if log.root is None else bytes(log.root).hex()},
         "read_models": asdict(found.read_models),
         "uncompared": found.uncompared,
+        "outside": _elsewhere_lines(found),
         "software_version": VERSION,
     }
 

@@ -17,6 +17,7 @@ from audit_ledger.errors import EvidenceInvalid, LedgerError
 from audit_ledger.evidence.anchors import verify_anchors
 from audit_ledger.evidence.keys import Verifier
 from audit_ledger.evidence.origins import verify_origins
+from audit_ledger.evidence.outside import Looked, look
 from audit_ledger.evidence.rehash import Rehash
 from audit_ledger.evidence.sealing import Cursor, one, rotated
 from audit_ledger.evidence.stored_bodies import verify_bodies
@@ -119,21 +120,29 @@ class Whole:
         log: Events, tiles, checkpoints and bodies.
         read_models: The read models, and the views as of an instant.
         uncompared: Why these could not be compared, where the log is wrong in such a way; else None.
+        outside: What came of comparing with the checkpoints that ledger.toml says are kept elsewhere; None
+            where it says nothing of any.
     """
 
     log: LogVerified
     read_models: Verified
     uncompared: str | None = None
+    outside: Looked | None = None
 
     @property
     def same(self) -> bool:
         """Whether nothing is wrong, and nothing differs."""
-        return self.log.same and self.read_models.same
+        return self.log.same and self.read_models.same and not self._convicted
 
     @property
     def wrong(self) -> int:
         """How much is wrong, or differs."""
-        return sum(self.log.wrong.values()) + sum(self.read_models.differing.values())
+        differing = sum(self.read_models.differing.values())
+        return sum(self.log.wrong.values()) + differing + self._convicted
+
+    @property
+    def _convicted(self) -> bool:
+        return self.outside is not None and self.outside.wrong is not None
 
 
 def verify_whole(
@@ -146,12 +155,14 @@ def verify_whole(
 ) -> Whole:
     """Verify the log, tiles, checkpoints, bodies, origins and anchors, then the read models by a replay.
 
+    And whether the ledger continues its checkpoints that are kept elsewhere.
+
     Args:
         database: The ledger; a reader's role is enough.
         points: As of so many positions the views are compared.
         keys: Verifier keys of the ledger, and of its closed origins; those that follow them, or that they
             follow, are found.
-        anchors: Which timestamping authorities there are, and their certificates.
+        anchors: Which timestamping authorities there are, and folders of checkpoints.
         tell: Is told now and then how far it is, and how far it goes, as positions; once for the log, once
             for the replay.
 
@@ -161,12 +172,14 @@ def verify_whole(
         ConfigurationError: there are keys, but `cryptography` is not installed.
     """
     log = verify_log(database, keys, tell, anchors=anchors)
+    outside = look(database, anchors) if anchors is not None and anchors.folders else None
     try:
-        return Whole(log, verify_live(database, points, tell))
+        return Whole(log, verify_live(database, points, tell), outside=outside)
     except LedgerError as error:
         if log.same:
             raise
-        return Whole(log, Verified(0, [], [], 0, {}, []), f"the read models cannot be compared: {error}")
+        told = f"the read models cannot be compared: {error}"
+        return Whole(log, Verified(0, [], [], 0, {}, []), told, outside)
 
 
 def verify_log(
