@@ -81,12 +81,13 @@ def test_nothing_is_wrong_with_a_ledger_that_nobody_changed(sealed: Sealed) -> N
 
 
 def flipped(value: Any, bit: int) -> Any:
-    """A value with one bit flipped: in a text, of a letter, such that it can be stored."""
+    """A value with one bit flipped: in a text, of a letter or digit that becomes one, so that it can be stored."""
     if isinstance(value, bytes):
         place = bit % (len(value) * 8)
         return value[: place // 8] + bytes([value[place // 8] ^ 1 << place % 8]) + value[place // 8 + 1 :]
     if isinstance(value, str):
-        place = next(i for i, char in enumerate(value) if i >= bit % len(value) and char in "bdhjlnprtvx")
+        places = (*range(bit % len(value), len(value)), *range(bit % len(value)))
+        place = next(i for i in places if value[i].isalnum() and chr(ord(value[i]) ^ 1).isalnum())
         return value[:place] + chr(ord(value[place]) ^ 1) + value[place + 1 :]
     return value ^ 1 << bit
 

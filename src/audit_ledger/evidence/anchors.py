@@ -4,7 +4,7 @@ An anchor is a checkpoint and its places: folders that a file of it was written 
 bytes. The table `anchors` has them; how a checkpoint is anchored is in anchoring.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,15 +24,20 @@ OF_THIS_ORIGIN = """
 """
 
 ALL = """
-    SELECT a.origin::text, a.size, a.kind, a.name,
+    SELECT a.number, a.origin::text, a.size, a.kind, a.name,
            CASE WHEN a.stated_at BETWEEN '0001-01-01Z' AND '9999-12-31Z' THEN a.stated_at END,
            a.token, coalesce(c.note, k.note)
       FROM anchors a
      CROSS JOIN origin o
       LEFT JOIN checkpoints c ON a.origin = o.id AND c.size = a.size
       LEFT JOIN closed_checkpoints k ON k.origin = a.origin AND k.size = a.size
-     ORDER BY a.size
+     WHERE a.number > %s
+     ORDER BY a.number
+     LIMIT %s
 """
+
+PAGE = 500
+"""Anchors that are fetched at a time."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +157,7 @@ def verify_anchors(cursor: Cursor, anchors: Anchors, note: Callable[..., None]) 
     """
     found = Timestamps()
     authorities = {authority.name: authority for authority in anchors.timestamps}
-    cursor.execute(ALL)
-    for origin, size, kind, name, stated_at, token, message in cursor.fetchall():
+    for origin, size, kind, name, stated_at, token, message in _noted(cursor):
         about = f"the anchor of size {size:,} of {origin} at {kind} {name}"
         if message is None:
             note("anchor", size, f"{about}: there is no such checkpoint")
@@ -164,6 +168,14 @@ def verify_anchors(cursor: Cursor, anchors: Anchors, note: Callable[..., None]) 
             if wrong:
                 note("anchor", size, f"{about}: {wrong}")
     return found
+
+
+def _noted(cursor: Cursor) -> Iterator[tuple[Any, ...]]:
+    """All anchors, of closed origins too, with the notes that they are of."""
+    number = -(1 << 63)
+    while rows := cursor.execute(ALL, [number, PAGE]).fetchall():
+        yield from (row[1:] for row in rows)
+        number = rows[-1][0]
 
 
 def _verify(

@@ -157,8 +157,8 @@ class Rehash:
         """Tiles past the last checkpoint: it was deleted, or they were added."""
         self._cursor.execute(
             "SELECT level, number, count(*) OVER () FROM tiles"
-            " WHERE number >= (%s::bigint >> 8 * level) + 255 >> 8 OR number < 0"
-            " ORDER BY number << 8 * level, level LIMIT 1",
+            " WHERE number >= ((%s::bigint >> (8 * level)) + 255) >> 8 OR number < 0"
+            " ORDER BY number << (8 * level), level LIMIT 1",
             [self.sealed],
         )
         found = self._cursor.fetchone()

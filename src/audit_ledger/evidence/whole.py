@@ -22,7 +22,7 @@ from audit_ledger.evidence.rehash import Rehash
 from audit_ledger.evidence.sealing import Cursor, one, rotated
 from audit_ledger.evidence.stored_bodies import verify_bodies
 from audit_ledger.plan import Anchors
-from audit_ledger.store.comparison import Verified, verify_live
+from audit_ledger.store.comparison import Verified, require_points, verify_live
 from audit_ledger.store.connecting import configure, connect
 from audit_ledger.store.copies import Tell, silent
 from audit_ledger.store.database import Database
@@ -168,15 +168,17 @@ def verify_whole(
 
     Raises:
         EvidenceInvalid: the identity of the ledger is gone.
-        InvalidValue, SchemaMismatch, WrongRole: as `store.comparison.verify_live`, unless the log is wrong.
+        InvalidValue: `points` is no number of points.
+        SchemaMismatch, WrongRole: as `store.comparison.verify_live`, unless the log is wrong.
         ConfigurationError: there are keys, but `cryptography` is not installed.
     """
+    require_points(points)
     log = verify_log(database, keys, tell, anchors=anchors)
     outside = look(database, anchors) if anchors is not None and anchors.folders else None
     try:
         return Whole(log, verify_live(database, points, tell), outside=outside)
     except LedgerError as error:
-        if log.same:
+        if log.same and not (outside and outside.wrong):
             raise
         told = f"the read models cannot be compared: {error}"
         return Whole(log, Verified(0, [], [], 0, {}, []), told, outside)

@@ -91,11 +91,20 @@ def verify_live(database: Database, points: int = 3, tell: Tell = silent) -> Ver
         SchemaMismatch: a table has other columns than its file makes.
         WrongRole: the role may not make temporary tables.
     """
-    if isinstance(points, bool) or not isinstance(points, int) or points < 0:
-        raise InvalidValue("points", expected="a whole number, 0 or more", actual=repr(points))
+    require_points(points)
     with temporary_copy(database) as copy, copy.conn.transaction():
         copy.conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         return _Verification(database.name, copy).verify(points, tell)
+
+
+def require_points(points: int) -> None:
+    """Nothing, if it is a number of points.
+
+    Raises:
+        InvalidValue: it is none.
+    """
+    if isinstance(points, bool) or not isinstance(points, int) or points < 0:
+        raise InvalidValue("points", expected="a whole number, 0 or more", actual=repr(points))
 
 
 class _Verification:
