@@ -81,7 +81,7 @@ def test_nothing_is_wrong_with_a_ledger_that_nobody_changed(sealed: Sealed) -> N
 
 
 def flipped(value: Any, bit: int) -> Any:
-    """A value with one bit flipped: in a text, of a letter or digit that becomes one, so that it can be stored."""
+    """A value with one bit flipped: in a text, of a letter or digit, which becomes another."""
     if isinstance(value, bytes):
         place = bit % (len(value) * 8)
         return value[: place // 8] + bytes([value[place // 8] ^ 1 << place % 8]) + value[place // 8 + 1 :]
