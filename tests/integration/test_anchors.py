@@ -296,7 +296,12 @@ class TestTimestamps:
                 place.configure(other)  # under the same name
                 found = ledger.verify_live(points=0).log
             assert [(fault.part, fault.position) for fault in found.faults] == [("anchor", 5)]
+            # An authority has a new root, and its earlier one stays in the file.
+            roots = other.certificate.read_text() + authority.certificate.read_text()
+            authority.certificate.write_text(roots)
             place.configure(authority)
+            found = ledger.verify_live(points=0).log
+            assert (found.same, found.timestamps, found.untrusted) == (True, 1, 0), found.faults
             with place.superuser() as admin:
                 forced(admin, "UPDATE anchors SET stated_at = 'infinity'")
                 found = ledger.verify_live(points=0).log

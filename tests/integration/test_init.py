@@ -130,6 +130,24 @@ def test_init_gives_a_ledger_from_before_there_were_officers_its_officer(
         assert ledger.erase_record("X", 1, by="b", reason="r").bodies
 
 
+def test_a_read_model_that_is_new_takes_its_turn_among_those_that_are_there(
+    server: EmbeddedServer, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = list(projection_files())
+    needed = {name for file in files for name in file.after}
+    new = next(file for file in files if file.name not in needed)
+    assert new is not files[-1]  # others come after it, whose turns move
+    with connect(server, empty_database) as conn:
+        with monkeypatch.context() as before:
+            before.setattr(
+                migrations, "projection_files", lambda: [file for file in files if file is not new]
+            )
+            init(conn, "ledger")
+        assert f"installed read model {new.name}" in init(conn, "ledger")
+        turns = conn.execute("SELECT projection, ordinal FROM ledger_read.progress ORDER BY ordinal")
+        assert [tuple(turn) for turn in turns] == [(file.name, turn) for turn, file in enumerate(files)]
+
+
 def test_an_older_database_says_to_init(database: str, admin: Admin) -> None:
     admin.execute("DELETE FROM migrations WHERE number = (SELECT max(number) FROM migrations)")
     with pytest.raises(SchemaMismatch, match="audit-ledger init"):

@@ -4,14 +4,14 @@ An anchor is a checkpoint and its places: folders that a file of it was written 
 bytes. The table `anchors` has them; how a checkpoint is anchored is in anchoring.py.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from audit_ledger.errors import AnchorFailed, ConfigurationError, EvidenceInvalid
 from audit_ledger.evidence import timestamps
-from audit_ledger.evidence.sealing import Cursor
+from audit_ledger.evidence.sealing import Cursor, paged
 from audit_ledger.plan import Anchors, Authority
 from audit_ledger.store.database import Database
 from audit_ledger.store.refusals import questioned, translated
@@ -35,9 +35,6 @@ ALL = """
      ORDER BY a.number
      LIMIT %s
 """
-
-PAGE = 500
-"""Anchors that are fetched at a time."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +154,7 @@ def verify_anchors(cursor: Cursor, anchors: Anchors, note: Callable[..., None]) 
     """
     found = Timestamps()
     authorities = {authority.name: authority for authority in anchors.timestamps}
-    for origin, size, kind, name, stated_at, token, message in _noted(cursor):
+    for _, origin, size, kind, name, stated_at, token, message in paged(cursor, ALL, -(1 << 63)):
         about = f"the anchor of size {size:,} of {origin} at {kind} {name}"
         if message is None:
             note("anchor", size, f"{about}: there is no such checkpoint")
@@ -168,14 +165,6 @@ def verify_anchors(cursor: Cursor, anchors: Anchors, note: Callable[..., None]) 
             if wrong:
                 note("anchor", size, f"{about}: {wrong}")
     return found
-
-
-def _noted(cursor: Cursor) -> Iterator[tuple[Any, ...]]:
-    """All anchors, of closed origins too, with the notes that they are of."""
-    number = -(1 << 63)
-    while rows := cursor.execute(ALL, [number, PAGE]).fetchall():
-        yield from (row[1:] for row in rows)
-        number = rows[-1][0]
 
 
 def _verify(

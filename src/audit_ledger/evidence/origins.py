@@ -6,7 +6,7 @@ and not with the events, which need not be those that were sealed (`recovery`).
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -14,7 +14,7 @@ from uuid import UUID
 from audit_ledger.errors import EvidenceInvalid
 from audit_ledger.events import LedgerRecovered
 from audit_ledger.evidence.keys import Verifier
-from audit_ledger.evidence.sealing import Cursor, one
+from audit_ledger.evidence.sealing import Cursor, one, paged
 from audit_ledger.evidence.stored_checkpoints import Row, compare
 from audit_ledger.evidence.tiles import Edge, Tile, split_hashes, tree_tiles
 
@@ -23,9 +23,6 @@ Note = Callable[..., None]
 
 KeysOf = Callable[[str], set[Verifier]]
 """Gives the known keys of an origin."""
-
-PAGE = 500
-"""Rows that are fetched at a time."""
 
 ORIGINS = """
     SELECT o.number, o.id::text, o.after_position, o.opened_at::text,
@@ -45,6 +42,16 @@ STRAY = """
     SELECT 'refusal', r.origin::text, r.size FROM refusals r WHERE r.origin <> ALL (%(all)s::uuid[])
      ORDER BY 2, 3
      LIMIT 20
+"""
+
+TILES = """
+    SELECT number, hashes FROM closed_tiles
+     WHERE origin = %s AND level = 0 AND number > %s ORDER BY number LIMIT %s
+"""
+
+CHECKPOINTS = """
+    SELECT size, root, note, key_id FROM closed_checkpoints
+     WHERE origin = %s AND size > %s ORDER BY size LIMIT %s
 """
 
 REFUSES = """
@@ -134,13 +141,13 @@ class _ClosedTree:
         self._origin = origin
         self._note = note
         self._edge = Edge()
-        self._tiles = self._stored()
+        self._tiles = paged(cursor, TILES, -1, origin)
         self._waiting: Sequence[bytes] = ()
         self._agreed = 0  # size of the last checkpoint whose root the tiles have
 
     def verify(self, keys: set[Verifier], found: Closed) -> None:
         """Compare checkpoints with notes and keys, and with the tiles; each tile with those below."""
-        for row in self._checkpoints():
+        for row in map(Row._make, paged(self._cursor, CHECKPOINTS, 0, self._origin)):
             said = compare(row, self._origin, keys)
             found.checkpoints += 1
             found.unchecked += said.unchecked
@@ -204,33 +211,3 @@ class _ClosedTree:
                 self._edge.size + 1,
                 f"there are {there:,} tiles; due are {due:,}, of {self._edge.size:,} events",
             )
-
-    def _stored(self) -> Iterator[tuple[int, bytes]]:
-        """The tiles of level 0, in order."""
-        number = -1
-        while True:
-            self._cursor.execute(
-                "SELECT number, hashes FROM closed_tiles WHERE origin = %s AND level = 0 AND number > %s"
-                " ORDER BY number LIMIT %s",
-                [self._origin, number, PAGE],
-            )
-            rows = self._cursor.fetchall()
-            yield from rows
-            if len(rows) < PAGE:
-                return
-            number = rows[-1][0]
-
-    def _checkpoints(self) -> Iterator[Row]:
-        """The checkpoints, in order."""
-        size = 0
-        while True:
-            self._cursor.execute(
-                "SELECT size, root, note, key_id FROM closed_checkpoints WHERE origin = %s AND size > %s"
-                " ORDER BY size LIMIT %s",
-                [self._origin, size, PAGE],
-            )
-            rows = self._cursor.fetchall()
-            yield from (Row(*row) for row in rows)
-            if len(rows) < PAGE:
-                return
-            size = rows[-1][0]

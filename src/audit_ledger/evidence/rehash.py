@@ -5,7 +5,7 @@ of that tile, a hash of level 1; and then there are the signed checkpoints. Wher
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from hashlib import sha256
@@ -15,13 +15,12 @@ from audit_ledger.errors import EvidenceInvalid
 from audit_ledger.evidence import checkpoint, merkle
 from audit_ledger.evidence import note as notes
 from audit_ledger.evidence.keys import Verifier
-from audit_ledger.evidence.sealing import BATCH, BATCHES, CHUNK, PLANNED, Cursor, one
+from audit_ledger.evidence.sealing import BATCH, BATCHES, CHUNK, PLANNED, Cursor, one, paged
 from audit_ledger.evidence.stored_checkpoints import Row, compare
 from audit_ledger.evidence.tiles import HEIGHT, WIDTH, Edge, Tile
 from audit_ledger.store.copies import Tell
 
-PAGE = 500
-"""Checkpoints that are fetched at a time."""
+CHECKPOINTS = "SELECT size, root, note, key_id FROM checkpoints WHERE size > %s ORDER BY size LIMIT %s"
 
 NOWHERE = 1 << 62
 """No ledger comes so far; an event that claims to be there was put there."""
@@ -62,7 +61,7 @@ class Rehash:
         """Compare everything."""
         self._cursor.execute(PLANNED)
         self._find_ends()
-        rows = self._rows()
+        rows = map(Row._make, paged(self._cursor, CHECKPOINTS, 0))
         waiting = next(rows, None)
         start, upto = 0, max(self.last, self.sealed)
         while start < upto:
@@ -328,20 +327,6 @@ class Rehash:
         self._note("tile", first, f"the tile {tile.number} of level {tile.level} {told}")
 
     # Checkpoints
-
-    def _rows(self) -> Iterator[Row]:
-        """The checkpoints, in order."""
-        size = 0
-        while True:
-            self._cursor.execute(
-                "SELECT size, root, note, key_id FROM checkpoints WHERE size > %s ORDER BY size LIMIT %s",
-                [size, PAGE],
-            )
-            rows = self._cursor.fetchall()
-            yield from (Row(*row) for row in rows)
-            if len(rows) < PAGE:
-                return
-            size = rows[-1][0]
 
     def _check(self, row: Row) -> None:
         """Compare a checkpoint with its note, its key, and the tree at its size."""

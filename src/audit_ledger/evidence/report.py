@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from audit_ledger.errors import ConfigurationError
-from audit_ledger.evidence.whole import Whole
+from audit_ledger.evidence.whole import LogVerified, Whole
 from audit_ledger.version import VERSION
 
 
@@ -30,11 +30,10 @@ def lines(found: Whole) -> list[str]:
         f"❌ {table}: {_count(number, 'row')} not as the replay has them"
         for table, number in models.differing.items()
     ]
-    said += _elsewhere_lines(found)
+    said += _outside_lines(found)
     if log.same:
         said.append(_log_line(found))
-        said += _outside_lines(found)
-        said += _bodies_lines(found)
+        said += _counted_lines(log)
     if found.uncompared is not None:
         said.append(f"❌ {found.uncompared}")
     elif models.same:
@@ -63,7 +62,7 @@ def _log_line(found: Whole) -> str:
     return line
 
 
-def _elsewhere_lines(found: Whole) -> list[str]:
+def _outside_lines(found: Whole) -> list[str]:
     looked = found.outside
     if looked is None:
         return []
@@ -80,30 +79,23 @@ def _elsewhere_lines(found: Whole) -> list[str]:
     return said + [f"   kept elsewhere, UNCHECKED: {trouble.what}" for trouble in looked.troubles]
 
 
-def _outside_lines(found: Whole) -> list[str]:
-    log = found.log
-    said = []
-    if log.closed:
-        said.append(f"✅ {_count(log.closed, 'checkpoint')} of closed origins: as their tiles have them")
-    if log.timestamps:
-        said.append(f"✅ {_count(log.timestamps, 'timestamp')}: of these checkpoints, by pinned certificates")
-    if log.untrusted:
-        said.append(
-            f"   {_count(log.untrusted, 'timestamp')}: whose, UNCHECKED: no certificate in ledger.toml"
-        )
-    return said
-
-
-def _bodies_lines(found: Whole) -> list[str]:
-    log = found.log
-    said = []
-    if log.bodies:
-        said.append(f"✅ {_count(log.bodies, 'body', 'bodies')} recomputed: as committed to")
-    if log.erased:
-        said.append(f"✅ {_count(log.erased, 'body', 'bodies')}: PROVEN, PAYLOAD ERASED")
-    if log.truncated:
-        said.append(f"   {_count(log.truncated, 'body', 'bodies')} too large to have been kept: UNCHECKED")
-    return said
+def _counted_lines(log: LogVerified) -> list[str]:
+    closed, timestamps = _count(log.closed, "checkpoint"), _count(log.timestamps, "timestamp")
+    bodies, erased, truncated = (
+        _count(number, "body", "bodies") for number in (log.bodies, log.erased, log.truncated)
+    )
+    said = [
+        (log.closed, f"✅ {closed} of closed origins: as their tiles have them"),
+        (log.timestamps, f"✅ {timestamps}: of these checkpoints, by pinned certificates"),
+        (
+            log.untrusted,
+            f"   {_count(log.untrusted, 'timestamp')}: whose, UNCHECKED: no certificate in ledger.toml",
+        ),
+        (log.bodies, f"✅ {bodies} recomputed: as committed to"),
+        (log.erased, f"✅ {erased}: PROVEN, PAYLOAD ERASED"),
+        (log.truncated, f"   {truncated} too large to have been kept: UNCHECKED"),
+    ]
+    return [line for number, line in said if number]
 
 
 def report(found: Whole, ledger_id: UUID, began: datetime, took: timedelta) -> dict[str, Any]:
@@ -125,7 +117,7 @@ def report(found: Whole, ledger_id: UUID, began: datetime, took: timedelta) -> d
         "log": {**asdict(log), "root": None if log.root is None else bytes(log.root).hex()},
         "read_models": asdict(found.read_models),
         "uncompared": found.uncompared,
-        "outside": _elsewhere_lines(found),
+        "outside": _outside_lines(found),
         "software_version": VERSION,
     }
 

@@ -5,7 +5,7 @@ and hashed, tiles and checkpoint are stored. It has a lock of its own, so that w
 not wait for it, and two sealers do the same work one after the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -54,6 +54,9 @@ KEEP = "keep the database as it is, and compare with a backup and with checkpoin
 """What to do where what is stored was changed."""
 
 Cursor = psycopg.Cursor[Any]
+
+PAGE = 500
+"""Rows that are fetched at a time, where there may be many."""
 
 
 class Stored(NamedTuple):
@@ -243,6 +246,21 @@ def _edge(cursor: Cursor, last: Stored, held: Sequence[Signer]) -> Edge:
             remedy=KEEP,
         )
     return edge
+
+
+def paged(cursor: Cursor, statement: str, after: int, *params: object) -> Iterator[Any]:
+    """The rows of a statement, page by page; the cursor is free for others in between.
+
+    Args:
+        cursor: The ledger.
+        statement: Ends with parameters for the last value of its first column, by which it is ordered, and
+            for how many rows it returns.
+        after: The value before the first.
+        params: Those that come before.
+    """
+    while rows := cursor.execute(statement.encode(), [*params, after, PAGE]).fetchall():
+        yield from rows
+        after = rows[-1][0]
 
 
 def one(cursor: Cursor) -> Any:
