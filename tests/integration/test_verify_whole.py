@@ -12,7 +12,7 @@ import pytest
 import audit_ledger
 from audit_ledger import Ledger
 from audit_ledger.errors import EvidenceInvalid
-from audit_ledger.evidence import keyring, merkle, rehash, report, whole
+from audit_ledger.evidence import keyring, merkle, rehash, report, sealing, whole
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.tiles import Edge
@@ -525,7 +525,7 @@ def test_faults_beyond_the_first_twenty_are_counted(sealed: Sealed) -> None:
 
 
 def test_chunks_are_no_limits(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rehash, "PAGE", 1)
+    monkeypatch.setattr(sealing, "PAGE", 1)
     assert sealed.verify().same
 
 
