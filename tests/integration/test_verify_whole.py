@@ -12,7 +12,7 @@ import pytest
 import audit_ledger
 from audit_ledger import Ledger
 from audit_ledger.errors import EvidenceInvalid
-from audit_ledger.evidence import keyring, merkle, rehash, report, sealing, whole
+from audit_ledger.evidence import keyring, merkle, report, sealing, whole
 from audit_ledger.evidence.checkpoint import Checkpoint
 from audit_ledger.evidence.keys import Signer
 from audit_ledger.evidence.tiles import Edge
