@@ -1,11 +1,12 @@
 """Canonical JSON that every supported PostgreSQL can hold: the form of events and of contents of records.
 
 Keys are in the order of RFC 8785 (section 3.2.3), there is no white space, and numbers are as Python's
-`json` writes them.
+`json` writes them. Instants are text.
 """
 
 import json
 import re
+from datetime import UTC, datetime
 from math import isfinite
 
 from audit_ledger.errors import InvalidValue
@@ -97,6 +98,11 @@ def _checked(value: object, path: str, depth: int, max_integer: int | None) -> o
 
 def _utf16(key: str) -> bytes:
     return key.encode("utf-16-be", "surrogatepass")
+
+
+def instant(value: datetime) -> str:
+    """An instant as RFC 3339 in UTC, with six decimals."""
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")

@@ -5,8 +5,8 @@ Settings are its keys at the top level; its tables, `TABLES`, are what `plan` re
 
 import os
 import re
-import tomllib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,33 @@ def names_anchors() -> bool:
     return "anchors" in content
 
 
+def overlap_of(task: str) -> object:
+    """What the file says of a task and overlap, in its own table or, for all, in [watch]. It is not checked.
+
+    None where it says nothing.
+
+    Raises:
+        NotToml, OSError: it cannot be read.
+    """
+    try:
+        _, content = parse(config_file().read_bytes())
+    except FileNotFoundError:
+        return None
+    tables = content.get("tasks"), content.get("watch")
+    own, common = (table if isinstance(table, dict) else {} for table in tables)
+    of_task = own.get(task)
+    return of_task["overlap"] if isinstance(of_task, dict) and "overlap" in of_task else common.get("overlap")
+
+
+@lru_cache(1)
 def parse(data: bytes) -> tuple[str, dict[str, Any]]:
-    """The text of the file, and what it says.
+    """The text of the file, and what it says: for reading, since whoever asks next gets the same.
 
     Raises:
         NotToml: it is not UTF-8, or not TOML.
     """
+    import tomllib
+
     try:
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -80,7 +101,8 @@ def line_of(text: str, key: Key) -> int:
         key: Where to look.
     """
     lines = text.split("\n")
-    while key and not _has(tomllib.loads(text), key):
+    content = _parsed(lines, len(lines))
+    while key and not _has(content, key):
         key = key[:-1]
     if not key:
         return 1
@@ -115,6 +137,8 @@ def key_text(key: Key) -> str:
 
 
 def _parsed(lines: list[str], end: int) -> dict[str, Any] | None:
+    import tomllib
+
     try:
         return tomllib.loads("\n".join(lines[:end]))
     except tomllib.TOMLDecodeError:

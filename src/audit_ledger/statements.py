@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
+from audit_ledger.canonical import instant
 from audit_ledger.errors import InvalidValue, UnknownDecision, UnknownPosition
 from audit_ledger.reaching import Reaching
 from audit_ledger.reading.alerts import find_alert
@@ -35,8 +36,7 @@ class Reference:
     recorded_at: datetime
 
     def __str__(self) -> str:
-        at = self.recorded_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        return f"{self.ledger_id}@{self.position}@{at}"
+        return f"{self.ledger_id}@{self.position}@{instant(self.recorded_at)}"
 
     @classmethod
     def parse(cls, text: str) -> Self:

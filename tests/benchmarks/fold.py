@@ -11,6 +11,7 @@ statements took for as much; and beside both, the library's runner.
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -99,7 +100,7 @@ def rebuilding(ground: Ground) -> float:
     """The seconds that a rebuild takes for an event."""
     url = ground.server.url(SUPERUSER, DATABASE)
     start = time.perf_counter()
-    rebuilt = rebuild(url, ground.settings.model_copy(update={"name": LEDGER}))
+    rebuilt = rebuild(url, replace(ground.settings, name=LEDGER))
     took = time.perf_counter() - start
     if any(change.inserted or change.updated or change.deleted for change in rebuilt.changes):
         raise RuntimeError(f"a rebuild found something to change: {rebuilt.changes}")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -498,7 +499,7 @@ def test_read_models_that_lag_behind_are_an_incident_until_they_have_caught_up(
     admin_url: str,
     home: Path,
 ) -> None:
-    patient = recorder.datastore.settings.model_copy(update={"projection_timeout": 0.01})
+    patient = replace(recorder.datastore.settings, projection_timeout=0.01)
     with watching(recorder, clock, channels, plan(home, "\n")) as watcher:
         watcher.database.settings = patient
         with psycopg.connect(admin_url) as holder:

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from audit_ledger.errors import ConfigurationError
 from audit_ledger.events import TaskDefined, decode
+from audit_ledger.executing.arguments import parse
+from audit_ledger.executing.execute import overlap_of
 from audit_ledger.ledger_toml import key_text, line_of
 from audit_ledger.plan import (
     Anchors,
@@ -466,3 +468,36 @@ def test_the_page_lists_every_key_of_every_table() -> None:
         "[[anchors.timestamps]]": list(Authority.model_fields),
     }
     assert {title: keys for title, keys in listed.items() if keys} == tables
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '[watch]\noverlap = "fail"\n',
+        '[tasks.t]\noverlap = "skip"\n[watch]\noverlap = "fail"\n',
+        '[tasks.t]\nmin_records = 1\n[watch]\noverlap = "fail"\n',
+        '[tasks.other]\noverlap = "skip"\n',
+        '[tasks.t]\noverlap = "allow"\n[watch]\noverlap = "skip"\n',
+    ],
+)
+def test_the_overlap_of_a_task_is_found_without_the_plan(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ledger.toml"
+    file.write_text(text)
+    monkeypatch.setenv("AUDIT_LEDGER_CONFIG", str(file))
+    arguments = parse(["--task", "t", "--source", "s", "--", "true"])
+    assert overlap_of(arguments) == load_plan().task("t").overlap
+
+
+def test_an_overlap_that_there_is_not_is_an_error_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ledger.toml"
+    file.write_text('[watch]\n\noverlap = "sometimes"\n')
+    monkeypatch.setenv("AUDIT_LEDGER_CONFIG", str(file))
+    arguments = parse(["--task", "t", "--source", "s", "--", "true"])
+    with pytest.raises(ConfigurationError, match=r"ledger\.toml:3: watch\.overlap"):
+        overlap_of(arguments)
+    assert overlap_of(parse(["--task", "t", "--source", "s", "--overlap", "skip", "--", "true"])) == "skip"

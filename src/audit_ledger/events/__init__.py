@@ -16,50 +16,41 @@ RFC 3339 full-dates; identifiers and amounts are strings.
 
 The stream of an event is the run that it is about, unless `run_id` names another one.
 
-form.py says what all events have in common; the other modules hold the events themselves. Those of runs are
-always there; the others are imported when they are first asked for: scripts that record have no use for them.
+form.py says what all events have in common, plain.py writes the simplest of them without their models, the
+other modules hold the events themselves. Each is imported when it is first asked for: whoever only runs a
+command has no time for pydantic, and scripts that record have no use for most of the vocabulary.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from audit_ledger.canonical import canonical_json, storable
 from audit_ledger.errors import InvalidValue
-from audit_ledger.events.form import (
-    MAX_COUNT,
-    MAX_DAYS,
-    MAX_INPUTS,
-    MAX_REFERRERS,
-    MAX_STATE_BYTES,
-    Count,
-    Event,
-    Name,
-    Text,
-)
-from audit_ledger.events.runs import (
-    ApiCallMade,
-    HeartbeatRecorded,
-    Operation,
-    RecordIngested,
-    RecordWithdrawn,
-    RunCompleted,
-    RunFailed,
-    RunJoined,
-    RunLeft,
-    RunSkipped,
-    RunStarted,
-)
+from audit_ledger.events.limits import MAX_COUNT, MAX_DAYS, MAX_INPUTS, MAX_REFERRERS, MAX_STATE_BYTES
 
 if TYPE_CHECKING:
     from audit_ledger.events.evidence import KeyRotated, LedgerVerified
+    from audit_ledger.events.form import Count, Event, Name, Text
     from audit_ledger.events.officers import (
         BodyErased,
         HoldAdded,
         HoldReleased,
         LedgerRecovered,
         RetentionChanged,
+    )
+    from audit_ledger.events.plain import Plain
+    from audit_ledger.events.runs import (
+        ApiCallMade,
+        HeartbeatRecorded,
+        Operation,
+        RecordIngested,
+        RecordWithdrawn,
+        RunCompleted,
+        RunFailed,
+        RunJoined,
+        RunLeft,
+        RunSkipped,
+        RunStarted,
     )
     from audit_ledger.events.statements import (
         DecisionExecuted,
@@ -115,6 +106,7 @@ __all__ = [
     "Name",
     "Notice",
     "Operation",
+    "Plain",
     "RecordIngested",
     "RecordWithdrawn",
     "RetentionChanged",
@@ -136,35 +128,47 @@ __all__ = [
     "vocabulary",
 ]
 
-MODULES = ("runs", "officers", "statements", "watching", "evidence")
-_PLACES = {
-    "AlertAcknowledged": "watching",
-    "AlertAttempted": "watching",
-    "AlertDelivered": "watching",
-    "AlertFailed": "watching",
-    "AlertRaised": "watching",
-    "AlertResolved": "watching",
-    "AnomalyFound": "watching",
-    "AnomalyKind": "watching",
-    "BodyErased": "officers",
-    "DecisionExecuted": "statements",
-    "DecisionMade": "statements",
-    "EventCorrected": "statements",
-    "HoldAdded": "officers",
-    "HoldReleased": "officers",
-    "KeyRotated": "evidence",
-    "Kind": "watching",
-    "LedgerRecovered": "officers",
-    "LedgerVerified": "evidence",
-    "Notice": "watching",
-    "RetentionChanged": "officers",
-    "RunAbandoned": "watching",
-    "RunMissed": "watching",
-    "TaskDefined": "watching",
-    "TaskRemoved": "watching",
-    "WatchAdvanced": "watching",
+_NAMES = {
+    "form": ("Count", "Event", "Name", "Text"),
+    "plain": ("Plain",),
+    "runs": (
+        "ApiCallMade",
+        "HeartbeatRecorded",
+        "Operation",
+        "RecordIngested",
+        "RecordWithdrawn",
+        "RunCompleted",
+        "RunFailed",
+        "RunJoined",
+        "RunLeft",
+        "RunSkipped",
+        "RunStarted",
+    ),
+    "officers": ("BodyErased", "HoldAdded", "HoldReleased", "LedgerRecovered", "RetentionChanged"),
+    "statements": ("DecisionExecuted", "DecisionMade", "EventCorrected"),
+    "watching": (
+        "AlertAcknowledged",
+        "AlertAttempted",
+        "AlertDelivered",
+        "AlertFailed",
+        "AlertRaised",
+        "AlertResolved",
+        "AnomalyFound",
+        "AnomalyKind",
+        "Kind",
+        "Notice",
+        "RunAbandoned",
+        "RunMissed",
+        "TaskDefined",
+        "TaskRemoved",
+        "WatchAdvanced",
+    ),
+    "evidence": ("KeyRotated", "LedgerVerified"),
 }
-"""Where the names are that are imported when they are asked for."""
+"""What is in which module."""
+
+MODULES = tuple(_NAMES)
+_PLACES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
@@ -175,19 +179,25 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def vocabulary() -> dict[str, type[Event]]:
+def vocabulary() -> dict[str, type["Event"]]:
     """Every event, by its type."""
+    from audit_ledger.events.form import Event
+
     for module in MODULES:
         import_module(f"{__name__}.{module}")
     return Event.types
 
 
-def decode(type_name: str, state: bytes) -> Event:
+def decode(type_name: str, state: bytes) -> "Event":
     """The event of that type and state.
 
     Raises:
         InvalidValue: the type is unknown, or the state is not of its form.
     """
+    from pydantic import ValidationError
+
+    from audit_ledger.events.form import Event
+
     known = Event.types if type_name in Event.types else vocabulary()
     if type_name not in known:
         raise InvalidValue("type", expected=f"one of {', '.join(known)}", actual=type_name)

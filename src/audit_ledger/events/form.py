@@ -1,7 +1,7 @@
 """The form of events: their fields' types, their base, and their canonical bytes."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID
 
@@ -17,20 +17,9 @@ from pydantic import (
     ValidationError,
 )
 
-from audit_ledger.canonical import MAX_INTEGER
-from audit_ledger.canonical import canonical_json as canonical_json
-from audit_ledger.canonical import storable as storable
+from audit_ledger.canonical import MAX_INTEGER, canonical_json, instant, storable
 from audit_ledger.errors import InvalidValue
-
-MAX_STATE_BYTES = 60_000
-MAX_COUNT = 2**31 - 1
-MAX_REFERRERS = 2000
-"""Positions that one BodyErased names: with the longest reason they fit in a state."""
-MAX_DAYS = 36_500
-"""The longest retention: a hundred years."""
-
-MAX_INPUTS = 1000
-"""Records that one DecisionMade names at most; a decision with more has several, in one stream."""
+from audit_ledger.events.limits import MAX_COUNT, MAX_NAME, MAX_STATE_BYTES, MAX_TEXT
 
 
 def _identifier(value: object) -> object:
@@ -41,10 +30,10 @@ def _identifier(value: object) -> object:
 
 
 def _indexable(text: str) -> str:
-    """Ids and types are index keys, which PostgreSQL bounds at about 2,700 bytes a row."""
+    """Ids and types are index keys."""
     if "\0" in text:
         raise ValueError("expected text without NUL characters")
-    if len(text) > 250 and len(text.encode()) > 1000:
+    if len(text) > MAX_NAME // 4 and len(text.encode()) > MAX_NAME:
         raise ValueError("expected at most 1,000 bytes of UTF-8")
     return text
 
@@ -53,10 +42,6 @@ def _day(value: object) -> object:
     if isinstance(value, datetime):
         raise ValueError("expected a date; take .date() of a datetime")  # noqa: TRY004
     return value
-
-
-def _instant(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def document(field: str) -> BeforeValidator:
@@ -69,10 +54,10 @@ def sorted_headers(headers: dict[str, str]) -> dict[str, str]:
     return {name: storable(headers[name]) for name in sorted(headers)}
 
 
-Instant = Annotated[AwareDatetime, PlainSerializer(_instant, return_type=str)]
+Instant = Annotated[AwareDatetime, PlainSerializer(instant, return_type=str)]
 Day = Annotated[date, BeforeValidator(_day)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000, pattern=r"^[^\x00]*$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_indexable)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME), AfterValidator(_indexable)]
 Identifier = Annotated[Name, BeforeValidator(_identifier)]
 Commitment = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]

@@ -5,17 +5,8 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
 
-from audit_ledger.events.form import (
-    MAX_DAYS,
-    MAX_REFERRERS,
-    Commitment,
-    Event,
-    Identifier,
-    Instant,
-    Name,
-    Position,
-    Reason,
-)
+from audit_ledger.events.form import Commitment, Event, Identifier, Instant, Name, Position, Reason
+from audit_ledger.events.limits import MAX_DAYS, MAX_REFERRERS
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 

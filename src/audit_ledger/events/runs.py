@@ -7,7 +7,6 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from audit_ledger.canonical import MAX_INTEGER
 from audit_ledger.events.form import (
-    MAX_COUNT,
     Amount,
     Commitment,
     Count,
@@ -21,6 +20,7 @@ from audit_ledger.events.form import (
     document,
     sorted_headers,
 )
+from audit_ledger.events.limits import MAX_COUNT
 
 Operation = Literal["created", "updated", "skipped"]
 """What a run did with a record that it saw."""

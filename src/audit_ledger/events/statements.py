@@ -4,16 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from audit_ledger.events.form import (
-    MAX_INPUTS,
-    Event,
-    Identifier,
-    Instant,
-    Name,
-    Position,
-    Reason,
-    document,
-)
+from audit_ledger.events.form import Event, Identifier, Instant, Name, Position, Reason, document
+from audit_ledger.events.limits import MAX_INPUTS
 
 
 class EventCorrected(Event):

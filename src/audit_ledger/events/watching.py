@@ -6,15 +6,8 @@ from uuid import UUID
 from pydantic import Field
 
 from audit_ledger.canonical import MAX_INTEGER
-from audit_ledger.events.form import (
-    MAX_COUNT,
-    Event,
-    Instant,
-    Name,
-    Reason,
-    Text,
-    document,
-)
+from audit_ledger.events.form import Event, Instant, Name, Reason, Text, document
+from audit_ledger.events.limits import MAX_COUNT
 
 AnomalyKind = Literal[
     "api_errors",

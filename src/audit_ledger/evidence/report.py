@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from audit_ledger.canonical import instant
 from audit_ledger.errors import ConfigurationError
 from audit_ledger.evidence.whole import LogVerified, Whole
 from audit_ledger.version import VERSION
@@ -110,7 +111,7 @@ def report(found: Whole, ledger_id: UUID, began: datetime, took: timedelta) -> d
     log = found.log
     return {
         "ledger_id": str(ledger_id),
-        "began_at": began.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "began_at": instant(began),
         "duration_ms": round(took.total_seconds() * 1000),
         "outcome": "nothing is wrong" if found.same else "wrong",
         "says": lines(found),

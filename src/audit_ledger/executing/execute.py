@@ -8,15 +8,15 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 from uuid import UUID, uuid4
 
+from audit_ledger import ledger_toml
+from audit_ledger.canonical import storable
 from audit_ledger.errors import InvalidValue, LedgerError, ServerError, Unreachable
-from audit_ledger.events import storable
 from audit_ledger.executing import child
 from audit_ledger.executing.arguments import Arguments, Overlap, WhenAway
 from audit_ledger.executing.tail import Tail
-from audit_ledger.ledger_toml import config_file
 from audit_ledger.recording.joining import REPORT, RUN, Invitation, combined, reports
 
 if TYPE_CHECKING:
@@ -61,12 +61,17 @@ def when_away(asked: Arguments) -> WhenAway:
 
 
 def overlap_of(asked: Arguments) -> Overlap:
-    """What to do while another run of the task goes on."""
-    if asked.overlap is not None or not config_file().exists():
-        return asked.overlap or "allow"
+    """What to do while another run of the task goes on.
+
+    Raises:
+        ConfigurationError: what ledger.toml says of it cannot be used.
+    """
+    said = asked.overlap or ledger_toml.overlap_of(asked.task) or "allow"
+    if said in get_args(Overlap):
+        return cast("Overlap", said)
     from audit_ledger.plan import load_plan
 
-    return load_plan().task(asked.task).overlap
+    return load_plan().task(asked.task).overlap  # which says at which line, and why
 
 
 def _recorded(asked: Arguments, ledger: Recording) -> tuple[int, list[child.Stream]]:

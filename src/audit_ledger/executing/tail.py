@@ -2,7 +2,7 @@
 
 import threading
 
-from audit_ledger.events import storable
+from audit_ledger.canonical import storable
 from audit_ledger.redaction import Redactor
 
 KEPT_BYTES = 64 << 10

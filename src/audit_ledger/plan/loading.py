@@ -15,7 +15,7 @@ from audit_ledger.plan.anchors import Anchors
 from audit_ledger.plan.models import Channel, Maintenance, Plan, Task, Watch, task_of
 from audit_ledger.plan.table import Table
 from audit_ledger.plan.values import Unfit, duration_text
-from audit_ledger.settings import wrong_settings
+from audit_ledger.settings.check import wrong_settings
 
 NOT_SHOWN = "not shown, it may be secret"
 _T = TypeVar("_T", bound=Table)

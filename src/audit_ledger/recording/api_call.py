@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from audit_ledger import events
 from audit_ledger.errors import InvalidValue
-from audit_ledger.events import ApiCallMade
 from audit_ledger.recording.messages import Dropped, Messages
 from audit_ledger.store.pending import Pending
 
@@ -24,7 +24,7 @@ def told(
     Raises:
         InvalidValue: something cannot be recorded; the error names it.
     """
-    event = ApiCallMade.of(
+    event = events.ApiCallMade.of(
         duration_ms=None if duration_ms is None else _milliseconds(duration_ms),
         endpoint=messages.redactor.redact_url(endpoint) if isinstance(endpoint, str) else endpoint,
         **fields,

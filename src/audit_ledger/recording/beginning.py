@@ -2,22 +2,27 @@
 
 import getpass
 import socket
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from audit_ledger.events import RunJoined, RunStarted, storable
+from audit_ledger.canonical import storable
+from audit_ledger.events.plain import Plain, made
 from audit_ledger.settings import Settings
 from audit_ledger.version import VERSION
 
-Beginning = TypeVar("Beginning", RunStarted, RunJoined)
+if TYPE_CHECKING:
+    from audit_ledger.events import RunJoined, RunStarted
 
 
-def beginning(kind: type[Beginning], settings: Settings, **fields: Any) -> Beginning:
-    """The first event of a stream of that kind; what it does not name is found out.
+def beginning(
+    kind: Literal["RunStarted", "RunJoined"], settings: Settings, **fields: Any
+) -> "RunStarted | RunJoined | Plain":
+    """The first event of a stream, of that type; what it does not name is found out.
 
     Raises:
         InvalidValue: a field cannot be recorded; the error names it.
     """
-    return kind.of(
+    return made(
+        kind,
         actor=settings.actor or _user(),
         code_version=settings.code_version,
         host=socket.gethostname() or None,

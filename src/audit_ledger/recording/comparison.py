@@ -4,18 +4,23 @@ Known is what the read models have, and what this run has handed over itself and
 The answer is provisional: the fold decides, in the order of the log.
 """
 
+from __future__ import annotations
+
 import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from audit_ledger.errors import LedgerError
-from audit_ledger.events import Operation, RecordIngested
 from audit_ledger.store import projections
 from audit_ledger.store.bodies import Body, Latest, latest, there
 from audit_ledger.store.database import Database
 from audit_ledger.store.refusals import translated
+
+if TYPE_CHECKING:
+    from audit_ledger.events import Operation, RecordIngested
 
 log = logging.getLogger("audit_ledger")
 

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
-
+from audit_ledger.canonical import canonical_json
 from audit_ledger.errors import InvalidValue
-from audit_ledger.events import canonical_json
-from audit_ledger.recording.messages import BINARY, JSON
+from audit_ledger.recording.messages import BINARY, JSON, dumped
 from audit_ledger.redaction import Redactor
 from audit_ledger.store.bodies import Body
 
@@ -21,8 +18,7 @@ def record_content(content: object) -> Body:
     """
     if isinstance(content, bytes | bytearray | memoryview):
         return Body(bytes(content), BINARY)
-    if isinstance(content, BaseModel):
-        content = content.model_dump(mode="json")
+    content = dumped(content)
     if content is None:
         raise InvalidValue(
             "content",
@@ -38,6 +34,19 @@ def parameters(given: Mapping[str, Any] | None, redactor: Redactor) -> Any:
     if given is None:
         return None
     try:
-        return redactor.redact(to_jsonable_python(dict(given), inf_nan_mode="constants"))
+        return redactor.redact(_as_json(dict(given)))
     except ValueError:  # RunStarted will say what is no JSON, and where
         return dict(given)
+
+
+def _as_json(value: dict[Any, Any]) -> Any:
+    """Values as JSON has them. Text, and lists of text, as of commands, need no conversion."""
+    if all(type(name) is str and _is_text(inner) for name, inner in value.items()):
+        return value
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, inf_nan_mode="constants")
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str or (type(value) is list and all(type(part) is str for part in value))

@@ -3,7 +3,7 @@
 import traceback
 from typing import Any
 
-from audit_ledger.events import storable
+from audit_ledger.canonical import storable
 from audit_ledger.redaction import Redactor
 
 FRAMES = 10

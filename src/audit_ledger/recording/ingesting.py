@@ -1,20 +1,25 @@
 """What a run says of records: one by one, in numbers, as a whole snapshot; declared; withdrawn."""
 
+from __future__ import annotations
+
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from audit_ledger import events
 from audit_ledger.errors import InvalidValue
-from audit_ledger.events import Operation, RecordIngested, RecordWithdrawn
 from audit_ledger.recording import content as contents
 from audit_ledger.recording.comparison import Comparison
 from audit_ledger.recording.outbox import Outbox
 from audit_ledger.store.bodies import Body
 from audit_ledger.store.pending import Pending
+
+if TYPE_CHECKING:
+    from audit_ledger.events import Operation, RecordIngested
 
 LOOKUP_RECORDS = 1000
 LOOKUP_BYTES = 4 << 20
@@ -62,7 +67,7 @@ class Ingesting(ABC):
             RunEnded: the run is over.
         """
         self._check_open()
-        event = RecordIngested.of(
+        event = events.RecordIngested.of(
             occurred_at=self.now, operation=operation, record_id=record_id, record_type=record_type
         )
         self._count(operation)
@@ -130,7 +135,7 @@ class Ingesting(ABC):
             RunEnded: the run is over.
         """
         self._check_open()
-        event = RecordWithdrawn.of(occurred_at=self.now, record_id=record_id, record_type=record_type)
+        event = events.RecordWithdrawn.of(occurred_at=self.now, record_id=record_id, record_type=record_type)
         self._comparison.withdraw(record_type, event.record_id)
         self._outbox.add(Pending(event))
 
@@ -185,7 +190,9 @@ class Ingesting(ABC):
         batch: list[tuple[RecordIngested, Body]] = []
         size = 0
         for record_id, content in pairs:
-            event = RecordIngested.of(occurred_at=self.now, record_id=record_id, record_type=record_type)
+            event = events.RecordIngested.of(
+                occurred_at=self.now, record_id=record_id, record_type=record_type
+            )
             try:
                 body = contents.record_content(content)
             except InvalidValue as error:

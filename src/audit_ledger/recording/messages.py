@@ -9,9 +9,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import SplitResult
 
-from pydantic import BaseModel
-
-from audit_ledger.events import canonical_json
+from audit_ledger.canonical import canonical_json
 from audit_ledger.recording.capture.copying import decoded
 from audit_ledger.redaction import Redactor
 from audit_ledger.store.bodies import Body
@@ -63,8 +61,7 @@ class Messages:
             value = value.encode("utf-8", "surrogatepass")
         if isinstance(value, bytes | bytearray | memoryview):
             return self.clean(bytes(value), None)
-        if isinstance(value, BaseModel):
-            value = value.model_dump(mode="json")
+        value = dumped(value)
         return self._owned(canonical_json(self.redactor.redact(value), field), JSON)
 
     def clean(self, content: bytes, media_type: str | None) -> Body:
@@ -158,6 +155,15 @@ class Messages:
         if not isinstance(content, bytes):
             raise Dropped(f"the redactor returned {type(content).__name__}, not bytes")
         return Body(content, media_type)
+
+
+def dumped(value: Any) -> Any:
+    """What a pydantic model is as JSON; anything else as it is."""
+    if isinstance(value, dict | list):
+        return value
+    from pydantic import BaseModel
+
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 def _guess(content: bytes) -> str:

@@ -7,23 +7,27 @@ that follows, in order.
 Where nothing was sent for a while, the thread itself says that the run goes on.
 """
 
+from __future__ import annotations
+
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import DictRow
 
 from audit_ledger.errors import InvalidValue, LedgerError, RecordingError, Unreachable, WrongRole
-from audit_ledger.events import Event
 from audit_ledger.recording.spooling import Spooling
 from audit_ledger.store.bodies import put
 from audit_ledger.store.pending import Batch, Pending
 from audit_ledger.store.recorder import LedgerRecorder
+
+if TYPE_CHECKING:
+    from audit_ledger.events import Event, Plain
 
 log = logging.getLogger("audit_ledger")
 
@@ -58,10 +62,10 @@ def send(recorder: LedgerRecorder, batch: Batch, *, again: bool = False) -> int:
         events = [pending.event for pending in batch.events]
         return recorder.append(batch.stream_id, batch.version, events, again=again)
 
-    def make(conn: Connection[DictRow]) -> list[Event]:
+    def make(conn: Connection[DictRow]) -> list[Event | Plain]:
         commitments = iter(put(conn, bodies))
         return [
-            pending.event.model_copy(update={name: next(commitments) for name in pending.bodies})
+            pending.naming(**{name: next(commitments) for name in pending.bodies})
             if pending.bodies
             else pending.event
             for pending in batch.events
@@ -289,7 +293,7 @@ class Outbox:
         pending = waiting.prepare()
         if self._run_id is None or getattr(pending.event, "run_id", self._run_id) is not None:
             return pending
-        return Pending(pending.event.model_copy(update={"run_id": self._run_id}), pending.bodies)
+        return Pending(pending.naming(run_id=self._run_id), pending.bodies)
 
     def _set_aside(self) -> list[Waiting]:
         return [self._aside.popleft() for _ in range(len(self._aside))]

@@ -10,12 +10,14 @@ from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from audit_ledger.events import HeartbeatRecorded
+from audit_ledger import events
 from audit_ledger.recording.outbox import Outbox
 from audit_ledger.store.pending import Pending
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from audit_ledger.events import HeartbeatRecorded
 
 PROGRESS_SECONDS = 2.0
 """No more than one event of progress in so many seconds; the last one before the end is always kept."""
@@ -53,7 +55,7 @@ class Progressing(ABC):
             RunEnded: the run is over.
         """
         self._check_open()
-        event = HeartbeatRecorded.of(occurred_at=self.now, done=done, total=total)
+        event = events.HeartbeatRecorded.of(occurred_at=self.now, done=done, total=total)
         with self._lock:
             self._reached_event, self._reached_unsaid = event, True
             due = time.monotonic() - self._reached_said_at >= PROGRESS_SECONDS
@@ -67,7 +69,9 @@ class Progressing(ABC):
         with self._lock:
             self._reached_unsaid = False
         return Pending(
-            HeartbeatRecorded.of(occurred_at=self.now, done=known and known.done, total=known and known.total)
+            events.HeartbeatRecorded.of(
+                occurred_at=self.now, done=known and known.done, total=known and known.total
+            )
         )
 
     def _say_progress(self) -> None:

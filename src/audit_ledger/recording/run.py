@@ -18,8 +18,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+from audit_ledger import events
 from audit_ledger.errors import LedgerError, RunEnded
-from audit_ledger.events import RunCompleted, RunFailed, RunJoined, RunLeft, RunStarted
+from audit_ledger.events.plain import Plain, made
 from audit_ledger.recording import content as contents
 from audit_ledger.recording import telemetry
 from audit_ledger.recording.api_call import told
@@ -41,6 +42,8 @@ from audit_ledger.store.recorder import LedgerRecorder
 
 if TYPE_CHECKING:
     import requests
+
+    from audit_ledger.events import RunCompleted, RunFailed, RunLeft
 
 log = logging.getLogger("audit_ledger")
 
@@ -101,9 +104,9 @@ class Run(Ingesting, Progressing):
             "task": task,
         }
         started = (
-            beginning(RunStarted, settings, scheduled_for=scheduled_for, **what)
+            beginning("RunStarted", settings, scheduled_for=scheduled_for, **what)
             if joins is None
-            else beginning(RunJoined, settings, run_id=self.id, **what)
+            else beginning("RunJoined", settings, run_id=self.id, **what)
         )
         self.parameters = started.parameters
         self._outbox = Outbox(
@@ -222,7 +225,7 @@ class Run(Ingesting, Progressing):
         self._check_open()
         given = {"fetched": fetched, "created": created, "updated": updated, "skipped": skipped}
         declared = {name: count for name, count in given.items() if count is not None}
-        RunCompleted.of(occurred_at=self.started_at, **declared)
+        events.RunCompleted.of(occurred_at=self.started_at, **declared)
         self._declared.update(declared)
 
     def date_range(self, start: date | str | None, end: date | str | None) -> None:
@@ -233,7 +236,9 @@ class Run(Ingesting, Progressing):
             RunEnded: the run is over.
         """
         self._check_open()
-        checked = RunCompleted.of(occurred_at=self.started_at, data_date_start=start, data_date_end=end)
+        checked = events.RunCompleted.of(
+            occurred_at=self.started_at, data_date_start=start, data_date_end=end
+        )
         dates = {"data_date_start": checked.data_date_start, "data_date_end": checked.data_date_end}
         self._dates = {name: day for name, day in dates.items() if day is not None}
 
@@ -253,7 +258,7 @@ class Run(Ingesting, Progressing):
         if self._joins is not None:
             self._leave({})
             return
-        counts = self._end(RunCompleted.of(**self._reached()))
+        counts = self._end(made("RunCompleted", **self._reached()))
         said = "✅ %s completed: %d new, %d updated"
         log.info(said, plain(self.task), counts.created, counts.updated, extra=self.named)
 
@@ -280,7 +285,7 @@ class Run(Ingesting, Progressing):
         if self._joins is not None:
             self._leave(failure)
             return
-        event = RunFailed.of(**self._reached(), **failure)
+        event = made("RunFailed", **self._reached(), **failure)
         log.error("❌ %s failed: %s", plain(self.task), plain(event.message), extra=self.named)
         self._end(event)
 
@@ -314,7 +319,7 @@ class Run(Ingesting, Progressing):
         """End this process's part in the run, and leave word for whoever ends it."""
         reached = self._reached()
         told = {name: failure[name] for name in ("error_class", "message") if name in failure}
-        event = RunLeft.of(
+        event = events.RunLeft.of(
             occurred_at=reached["occurred_at"], duration_ms=reached["duration_ms"], run_id=self.id, **told
         )
         if self._joins is not None and self._joins.folder is not None:
@@ -334,7 +339,7 @@ class Run(Ingesting, Progressing):
     def _touched(self) -> dict[str, int]:
         return {"fetched": sum(self._tally.values()), **self._tally}
 
-    def _end(self, event: RunCompleted | RunFailed | RunLeft) -> Counts:
+    def _end(self, event: "RunCompleted | RunFailed | RunLeft | Plain") -> Counts:
         self._end_progress()
         self.calls.close()
         self._ended = True

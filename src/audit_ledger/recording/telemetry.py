@@ -21,7 +21,7 @@ from audit_ledger.version import VERSION
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from audit_ledger.events import RunCompleted, RunFailed, RunLeft
+    from audit_ledger.events import Plain, RunCompleted, RunFailed, RunLeft
     from audit_ledger.recording.counting import Counts
     from audit_ledger.recording.run import Run
 
@@ -69,7 +69,7 @@ class Telemetry:
 
         return leave
 
-    def end(self, event: RunCompleted | RunFailed | RunLeft, counts: Counts | None) -> None:
+    def end(self, event: RunCompleted | RunFailed | RunLeft | Plain, counts: Counts | None) -> None:
         """Tell how the run ended.
 
         Args:
@@ -81,7 +81,7 @@ class Telemetry:
         except Exception as error:  # noqa: BLE001 - foreign code; the run has ended all the same
             _broken(self._run, error)
 
-    def _end(self, event: RunCompleted | RunFailed | RunLeft, counts: Counts | None) -> None:
+    def _end(self, event: RunCompleted | RunFailed | RunLeft | Plain, counts: Counts | None) -> None:
         from opentelemetry import metrics, trace
 
         message = getattr(event, "message", None)

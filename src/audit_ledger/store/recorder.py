@@ -7,10 +7,12 @@ own: one lock that orders positions, binary COPY for large batches, one round tr
 a second attempt that recognises its own first.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -21,12 +23,14 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from audit_ledger.errors import AppendRefused, ConfigurationError, LedgerError, VersionConflict
-from audit_ledger.events import Event
 from audit_ledger.settings import load
 from audit_ledger.store import packing
 from audit_ledger.store.database import Database
 from audit_ledger.store.packing import Storable
 from audit_ledger.store.refusals import questioned, translated
+
+if TYPE_CHECKING:
+    from audit_ledger.events import Event, Plain
 
 FEW = 20
 """Up to this many events go in one statement; above, COPY is faster."""
@@ -98,7 +102,9 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         first = self._insert(stored_events, again=kwargs.get("again", False))
         return list(range(first, first + len(stored_events)))
 
-    def append(self, stream_id: UUID, version: int, events: Sequence[Event], *, again: bool = False) -> int:
+    def append(
+        self, stream_id: UUID, version: int, events: Sequence[Event | Plain], *, again: bool = False
+    ) -> int:
         """Append events of ours to a stream whose last version is `version`; returns the last position.
 
         Args:
@@ -119,7 +125,7 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         self,
         stream_id: UUID,
         version: int,
-        make: Callable[[Connection[DictRow]], Sequence[Event]],
+        make: Callable[[Connection[DictRow]], Sequence[Event | Plain]],
         *,
         again: bool = False,
     ) -> int:
@@ -285,7 +291,7 @@ def append_few(conn: Connection[DictRow], events: Sequence[Storable]) -> int:
     return int(row["first"])
 
 
-def in_stream(stream_id: UUID, version: int, events: Sequence[Event]) -> list[Row]:
+def in_stream(stream_id: UUID, version: int, events: Sequence[Event | Plain]) -> list[Row]:
     """Events of ours on their way to a stream whose last version is `version`."""
     return [
         Row(stream_id, next_version, event.type, event.state)

@@ -15,8 +15,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from audit_ledger import events
+from audit_ledger.canonical import storable
 from audit_ledger.errors import InvalidValue
-from audit_ledger.events import MAX_STATE_BYTES, ApiCallMade, Event, storable
+from audit_ledger.events.limits import MAX_STATE_BYTES
+from audit_ledger.events.plain import Plain
 from audit_ledger.recording.capture import rate_limits
 from audit_ledger.recording.capture.copying import decoded
 from audit_ledger.recording.messages import Dropped, Messages
@@ -24,6 +27,7 @@ from audit_ledger.store.bodies import Body, Unkept
 from audit_ledger.store.pending import Pending
 
 if TYPE_CHECKING:
+    from audit_ledger.events import ApiCallMade, Event
     from audit_ledger.recording.capture.call import Call
     from audit_ledger.recording.capture.copying import Copy
 
@@ -65,7 +69,9 @@ class Finished:
             return _storable(Pending(self._event(capture_error=self._text(f"{kind}: {broken}"))))
         except Exception:  # noqa: BLE001 - nothing of the call can be trusted, its text least of all
             occurred_at = self._call.occurred_at
-            return Pending(ApiCallMade.of(capture_error=kind, endpoint=UNKNOWN, occurred_at=occurred_at))
+            return Pending(
+                events.ApiCallMade.of(capture_error=kind, endpoint=UNKNOWN, occurred_at=occurred_at)
+            )
 
     def _prepared(self) -> Pending:
         call = self._call
@@ -106,7 +112,7 @@ class Finished:
                 "error_class": self._text(call.error[0]),
                 "error_message": self._text(call.error[1]) or None,
             }
-        return ApiCallMade.of(endpoint=self._endpoint(), **plain, **fields)
+        return events.ApiCallMade.of(endpoint=self._endpoint(), **plain, **fields)
 
     @cached_property
     def _url(self) -> SplitResult:
@@ -161,6 +167,7 @@ class Finished:
 
 def _storable(pending: Pending) -> Pending:
     """The same; raises InvalidValue where the event is larger than the log takes."""
+    assert not isinstance(pending.event, Plain)  # calls have models
     if _at_most(pending.event) > MAX_STATE_BYTES and len(pending.event.state) + COMMITMENTS > MAX_STATE_BYTES:
         raise InvalidValue("ApiCallMade", expected=f"at most {MAX_STATE_BYTES:,} bytes", actual="more")
     return pending
