@@ -187,6 +187,7 @@ def test_redacting_a_text_twice_is_redacting_it_once(
 
 
 @given(st.lists(FRAGMENTS, max_size=5), WORDS, FRAGMENTS, REDACTORS, REDACTORS)
+@example(["<token>token=://"], "authorization", "", Redactor(), Redactor())
 @settings(max_examples=500)
 def test_redacting_headers_and_arguments_twice_is_redacting_them_once(
     texts: list[str], name: str, value: str, first: Redactor, second: Redactor

@@ -26,6 +26,10 @@ def multipart(name: str, value: str, filename: str = "") -> bytes:
     ).encode()
 
 
+def element(secret: Planted) -> str:
+    return f"<{secret.json_key}>{escape(secret.value)}</{secret.json_key}>"
+
+
 def basic(secret: Planted) -> str:
     return base64.b64encode(f"user:{secret.value}".encode()).decode()
 
@@ -76,9 +80,7 @@ PLACES: dict[str, Callable[[Redactor, Planted], object]] = {
     "binary multipart": lambda r, s: r.redact_body(
         b"\xff\xfa" + multipart(s.form_key, s.value), "multipart/form-data; boundary=B1"
     ),
-    "xml": lambda r, s: r.redact_body(
-        f"<a><{s.json_key}>{escape(s.value)}</{s.json_key}><n>1</n></a>".encode(), "application/xml"
-    ),
+    "xml": lambda r, s: r.redact_body(f"<a>{element(s)}<n>1</n></a>".encode(), "application/xml"),
     "xml attribute": lambda r, s: r.redact_body(
         f'<a><add key="{s.json_key}" value="{s.value}"/></a>'.encode(), "text/xml"
     ),
@@ -102,6 +104,9 @@ PLACES: dict[str, Callable[[Redactor, Planted], object]] = {
     "curl user": lambda r, s: r.command_line(["curl", "-su", s.user_information, "https://h"]),
     "curl header": lambda r, s: r.command_line(["curl", "-H", f"{s.header}: {s.header_value}"]),
     "curl data": lambda r, s: r.command_line(["curl", "-d", f"{s.form_key}={quote(s.value, safe='')}"]),
+    "curl data of markup": lambda r, s: r.command_line(["curl", "-d", element(s), "https://h"]),
+    "markup with a URL": lambda r, s: r.command_line(["post", f"<a><to>https://h</to>{element(s)}</a>"]),
+    "markup in a form": lambda r, s: r.command_line(["post", f"a=b&c={element(s)}"]),
     "command in an error": lambda r, s: r.redact_text(
         f"Command {['curl', '-u', s.user_information, 'https://h']} returned non-zero exit status 22."
     ),

@@ -113,6 +113,8 @@ def _argument(rules: "Rules", argument: str, programs: set[str], depth: int) -> 
             return f"{name}={rules.header_line(value)}"
         if rules.hides(name) or name.lstrip("-") == "pass":
             return f"{name}={rules.mark(value)}" if value else argument
+    if "<" in argument:  # no form and no URL has one (RFC 3986): markup, which is for the rules of text
+        return rules.text(argument, depth)
     if _FORM.fullmatch(argument):
         return rules.named(rules.pairs(rules.values(argument), depth))
     if re.match(r"-[A-Za-z][^-]", argument):
@@ -136,7 +138,7 @@ def command_line(rules: "Rules", arguments: Sequence[str], depth: int) -> list[s
             clean.append(rules.mark(password_of(argument)))
         elif role == _HEADER:
             clean.append(rules.header_line(argument))
-        elif role == _FORMED and argument[:1] not in ("{", "[", "@"):
+        elif role == _FORMED and argument[:1] not in ("{", "[", "@") and "<" not in argument:
             clean.append(rules.named(rules.pairs(rules.values(argument), depth)))
         else:
             clean.append(_argument(rules, argument, programs, depth))
