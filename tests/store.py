@@ -11,14 +11,13 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from audit_ledger.settings import load
-from audit_ledger.store.database import Database
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.recorder import Datastore, LedgerRecorder
 
 
 @contextmanager
 def recorder_at(url: str, **settings: Any) -> Iterator[LedgerRecorder]:
     """A recorder of its own pool, closed at the end."""
-    with Database(url, "ledger", load(url=url, **settings)) as database:
+    with Datastore(url, "ledger", load(url=url, **settings)) as database:
         yield LedgerRecorder(database)
 
 

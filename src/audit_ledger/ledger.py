@@ -43,7 +43,7 @@ from audit_ledger.store import migrations, projections
 from audit_ledger.store.connecting import public_url
 from audit_ledger.store.copies import Tell, silent
 from audit_ledger.store.database import Reader
-from audit_ledger.store.recorder import RecordedEvent
+from audit_ledger.store.event_store import RecordedEvent
 from audit_ledger.store.refusals import translated
 from audit_ledger.store.spool import Spool
 from audit_ledger.watching.service import watch

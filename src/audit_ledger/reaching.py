@@ -23,7 +23,7 @@ from audit_ledger.store import migrations
 from audit_ledger.store.connecting import connect as connect_to
 from audit_ledger.store.connecting import conninfo, unreachable
 from audit_ledger.store.database import Database
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.event_store import EventStore
 
 if TYPE_CHECKING:  # whoever has a URL, and no anchors, does without: they take long to import
     from audit_ledger.evidence.outside import Looked
@@ -76,7 +76,7 @@ class Reaching:
             self.url = self.server.url(f"{settings.name}_{role}")
         conninfo(self.url, settings)  # what is no URL is an error, also while a database may be away
         self._database = Database(self.url, settings.name, settings)
-        self._writing = LedgerRecorder(self._database)
+        self._writing = EventStore(self._database)
         self._spooling = Spooling(settings)
         self.spool = self._spooling.spool
         self._found: migrations.Ready | None = None
@@ -227,7 +227,7 @@ class Reaching:
         return self._database
 
     @property
-    def _recorder(self) -> LedgerRecorder:
+    def _recorder(self) -> EventStore:
         assert self._ready  # or raises
         return self._writing
 

@@ -93,7 +93,7 @@ def test_a_complete_congress_fetch_with_two_created_trades(ledger: Ledger) -> No
     assert row.calls.failed().all() == []
     assert call.api_request_payload_id is not None
     assert call.api_response_payload_id is not None
-    with ledger.database.get_connection() as conn:
+    with ledger.database.connection() as conn:
         payloads = conn.execute(
             "SELECT type, payload, source, captured_at FROM api_payloads ORDER BY id"
         ).fetchall()

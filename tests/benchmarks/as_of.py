@@ -150,7 +150,7 @@ def generate(database: Database, events: int) -> None:
     contents = [
         bodies.Body(canonical_json(trade, "content"), "application/json") for _, trade in trades(CONTENTS)
     ]
-    with database.get_connection() as conn, conn.transaction():
+    with database.connection() as conn, conn.transaction():
         commitments = bodies.put(conn, contents)
     named = {"record_id": "RECORD", "record_type": RECORD_TYPE}
     ingested = RecordIngested.of(content="C" * 43, occurred_at=NOW, **named).state.replace(
@@ -169,7 +169,7 @@ def generate(database: Database, events: int) -> None:
         "records": len_of(events),
         "run": RUN,
     }
-    with database.get_connection() as conn:
+    with database.connection() as conn:
         at_once = min(AT_ONCE, events // 10)  # an instant apart, so that the first tenth has one
         for done in range(0, events, at_once):
             some = {**given, "events": min(at_once, events - done)}

@@ -21,8 +21,8 @@ from psycopg import sql
 
 from audit_ledger.events import ApiCallMade, Event, RecordIngested, RunCompleted, RunStarted
 from audit_ledger.store import projections
+from audit_ledger.store.event_store import EventStore
 from audit_ledger.store.rebuild import rebuild
-from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.store.server import SUPERUSER
 from audit_ledger.store.sql import SqlFile, projection_files
 from tests.benchmarks.ground import LEDGER, Ground
@@ -52,7 +52,7 @@ def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
     """The rows of the table about folding and replaying."""
     ground.make_ledger(DATABASE)
     with ground.writer(DATABASE) as database:
-        record_runs(LedgerRecorder(database), (WARM_UP + sizes.fold_chunks) * sizes.chunk // RUN)
+        record_runs(EventStore(database), (WARM_UP + sizes.fold_chunks) * sizes.chunk // RUN)
     make_peer(ground)
     ground.settle(DATABASE)
     with (
@@ -88,7 +88,7 @@ def the_runner(ground: Ground, runs: int) -> float:
     """The seconds that the library's runner takes for an event of a ledger of so many runs."""
     ground.make_ledger(RUNNER_DATABASE)
     with ground.writer(RUNNER_DATABASE) as database:
-        record_runs(LedgerRecorder(database), runs)
+        record_runs(EventStore(database), runs)
     took = one_by_one(ground, RUNNER_DATABASE, runs * RUN)
     with ground.administer(RUNNER_DATABASE) as scratch:
         Replay(scratch, runs * RUN)()
@@ -107,7 +107,7 @@ def rebuilding(ground: Ground) -> float:
     return took / rebuilt.position
 
 
-def record_runs(recorder: LedgerRecorder, count: int) -> None:
+def record_runs(recorder: EventStore, count: int) -> None:
     """Append that many runs."""
     contents: dict[str, str] = {}
     for number in range(count):

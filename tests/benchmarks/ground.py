@@ -14,7 +14,7 @@ from psycopg import sql
 
 from audit_ledger.settings import Settings, load
 from audit_ledger.store import migrations
-from audit_ledger.store.database import Database
+from audit_ledger.store.recorder import Datastore
 from audit_ledger.store.server import SUPERUSER, EmbeddedServer
 
 LEDGER = "ledger"
@@ -49,9 +49,9 @@ class Ground:
         """The URL of a ledger for its writer."""
         return self.server.url(f"{LEDGER}_writer", database)
 
-    def writer(self, database: str) -> Database:
+    def writer(self, database: str) -> Datastore:
         """The connections that `audit_ledger.connect()` would make."""
-        return Database(self.writer_url(database), LEDGER, self.settings)
+        return Datastore(self.writer_url(database), LEDGER, self.settings)
 
     def settle(self, database: str) -> None:
         """Give both sides the same start, that of a server which has been in use for a while.

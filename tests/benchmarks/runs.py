@@ -15,7 +15,7 @@ from psycopg.rows import DictRow
 import audit_ledger
 from audit_ledger import Ledger
 from audit_ledger.store.connecting import configure, connect
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.event_store import EventStore
 from audit_ledger.store.server import DATABASE
 from tests.benchmarks.ground import LEDGER, Ground
 from tests.benchmarks.harness import Row, Sizes, seconds, take_turns, times, within
@@ -40,7 +40,7 @@ def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
         with ground.administer(DATABASE) as admin:
             admin.execute(MAKE_PEER)
         run_id = empty_run(ledger)
-        states = [event.state for event in LedgerRecorder(ledger.database).read_stream(run_id)]
+        states = [event.state for event in EventStore(ledger.database).read_stream(run_id)]
         bare = BareInserts(conn, states)
         ground.settle(DATABASE)
         ours, theirs = take_turns(4 * sizes.rounds, lambda: seconds(lambda: empty_run(ledger)), bare)

@@ -58,7 +58,7 @@ def measure(ground: Ground, sizes: Sizes) -> Iterator[Row]:
         stack.callback(gc.unfreeze)
         origin = str(admin.execute(f"SELECT id FROM {LEDGER}.origin").fetchone()[0])  # type: ignore[index]
         signer, _ = keyring.make(ground.settings, origin)
-        with database.get_connection() as conn:
+        with database.connection() as conn:
             server = psutil.Process(conn.info.backend_pid)
         leaves: list[bytes] = []
         tree = InmemoryTree(algorithm="sha256")

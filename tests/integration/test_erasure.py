@@ -33,8 +33,8 @@ from audit_ledger.events import MAX_REFERRERS, ApiCallMade, BodyErased, Event, R
 from audit_ledger.recording import erasure, governance
 from audit_ledger.recording.outbox import send
 from audit_ledger.store import bodies
+from audit_ledger.store.event_store import append_rows, in_stream
 from audit_ledger.store.pending import Batch, Pending
-from audit_ledger.store.recorder import append_rows, in_stream
 from audit_ledger.store.server import EmbeddedServer
 from tests.store import InThread, recorder_at, until, waiting
 

@@ -23,8 +23,8 @@ from audit_ledger.errors import AppendRefused, LedgerBusy, Unreachable, VersionC
 from audit_ledger.events import RecordIngested
 from audit_ledger.settings import load
 from audit_ledger.store import migrations
-from audit_ledger.store.database import Database
-from audit_ledger.store.recorder import FEW, PAGE, LedgerRecorder
+from audit_ledger.store.event_store import FEW, PAGE
+from audit_ledger.store.recorder import Datastore, LedgerRecorder
 from tests.store import InThread, events, head, log, recorder_at, until, waiting
 
 FEW_AND_MANY = pytest.mark.parametrize("count", [FEW, 600], ids=["few", "many"])
@@ -392,7 +392,7 @@ class TestLock:
         try:
             with (
                 lock_held(url),
-                Database(admin_url, "second", load(url=admin_url, lock_timeout=5)) as database,
+                Datastore(admin_url, "second", load(url=admin_url, lock_timeout=5)) as database,
             ):
                 assert LedgerRecorder(database).append(uuid4(), 0, ingested(30)) == 30
         finally:
@@ -410,7 +410,7 @@ class TestLock:
             )
         )
         with recorder_at(url) as recorder, ExitStack() as held:
-            with recorder.datastore.get_connection() as conn:
+            with recorder.datastore.connection() as conn:
                 shown = conn.execute("SHOW transaction_isolation").fetchone()
             assert shown == {"transaction_isolation": "read committed"}
             holder = held.enter_context(psycopg.connect(url, options="-c search_path=ledger"))
@@ -503,7 +503,7 @@ def use(recorder: LedgerRecorder, connections: int) -> None:
     """Have so many connections in the pool."""
     with ExitStack() as several:
         for _ in range(connections):
-            several.enter_context(recorder.datastore.get_connection())
+            several.enter_context(recorder.datastore.connection())
 
 
 class TestLostConnection:

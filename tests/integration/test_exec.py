@@ -277,7 +277,7 @@ def test_at_a_terminal_the_command_has_one_and_is_interrupted_once(execute: Exec
     if pid == 0:
         command = [SCRIPT, "exec", "--task", "t", "--source", "s", "--", sys.executable, "-c", text]
         os.execve(command[0], command, execute.environment)
-    seen = _read_until(master, b"columns")
+    seen = _read_until(master, b"lines=0)\r\n")  # the terminal's echo may overtake the rest of a line
     os.write(master, b"typed\n")
     seen += _read_until(master, b"typed\r\ntyped\r\n", seen)
     os.write(master, b"\x03")
@@ -470,6 +470,27 @@ def test_what_the_file_says_of_overlap_counts_where_the_command_line_says_nothin
     assert first.stdout.readline() == b"on\n"
     assert b"is skipped" in execute("true").stderr
     first.communicate()
+
+
+@pytest.mark.parametrize("command", ["true", "false"])
+def test_what_takes_long_to_import_is_not(command: str, execute: Exec, ledger: Ledger) -> None:
+    """What exec adds to a command is mostly imports: docs/reference/benchmarks.md."""
+    file = execute.folder / "ledger.toml"
+    file.write_text('retry_for = 5\nactor = "etl"\n[tasks.nightly]\noverlap = "allow"\nmin_records = 1\n')
+    text = (
+        "import sys; from audit_ledger.executing.main import main;"
+        f" code = main(['--task', 'nightly', '--source', 's', '--', '{command}']);"
+        " print(*sorted(sys.modules)); sys.exit(code)"
+    )
+    environment = execute.environment | {"AUDIT_LEDGER_CONFIG": str(file)}
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0 if command == "true" else 1, "")
+    imported = set(done.stdout.split())
+    assert {"psycopg", "audit_ledger.store.event_store"} < imported
+    assert the_run(ledger).status == ("completed" if command == "true" else "failed")
+    dear = {"pydantic", "pydantic_core", "eventsourcing", "tenacity", "sqlite3", "html", "difflib", "psutil"}
+    dear |= {"requests", "rich", "typer", "audit_ledger.plan", "audit_ledger.ledger"}
+    assert imported & dear == set()
 
 
 AWAY = "postgresql://nobody@127.0.0.1:1/none"

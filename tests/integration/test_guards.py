@@ -562,7 +562,7 @@ class TestErrors:
             with (
                 pytest.raises(AppendRefused, match=what) as refused,
                 translated(database),
-                database.get_connection() as conn,
+                database.connection() as conn,
                 psycopg.connect(url, autocommit=True) as plain,
             ):
                 conn.execute(FORGE, forged(plain, **changes)[0])
@@ -576,7 +576,7 @@ class TestErrors:
             with (
                 pytest.raises(AppendRefused, match="append-only") as refused,
                 translated(database),
-                database.get_connection() as conn,
+                database.connection() as conn,
             ):
                 conn.execute("DELETE FROM events")
         assert "correction" in str(refused.value.remedy)
@@ -602,5 +602,5 @@ class TestErrors:
             database = recorder.datastore
             with pytest.raises(WrongRole), translated(database):
                 projections.update(database)
-            with pytest.raises(WrongRole), translated(database), database.get_connection() as conn:
+            with pytest.raises(WrongRole), translated(database), database.connection() as conn:
                 bodies.put(conn, [bodies.Body(b"{}", "application/json")])

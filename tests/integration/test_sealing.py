@@ -124,7 +124,7 @@ def test_many_seals_store_what_the_pure_functions_compute(
         computed = computed_tiles(hashes)
         assert stored_tiles(admin) == {(t.level, t.number): data for t, data in computed.items()}
         assert sealing.seal(sealer, signer) is None
-        with sealer.get_connection() as conn, conn.cursor(row_factory=tuple_row) as cursor:
+        with sealer.connection() as conn, conn.cursor(row_factory=tuple_row) as cursor:
             read = tiles.hash_reader(size, lambda tile: sealing.read_tile(cursor, tile))
             for old in older:
                 proof = merkle.consistency_proof(old.size, size, read)
@@ -160,7 +160,7 @@ def test_tiles_of_every_earlier_size_can_be_served(
         append(count)
         sealing.seal(sealer, signer)
     hashes = leaf_hashes(admin)
-    with sealer.get_connection() as conn, conn.cursor(row_factory=tuple_row) as cursor:
+    with sealer.connection() as conn, conn.cursor(row_factory=tuple_row) as cursor:
         for size in (1, 255, 256, 300, 513, 600):
             computed = computed_tiles(hashes[:size])
             assert set(computed) == set(tiles.tree_tiles(size))

@@ -31,12 +31,11 @@ import json, random, sys
 from uuid import UUID, uuid4
 from eventsourcing.persistence import StoredEvent
 from audit_ledger.settings import load
-from audit_ledger.store.database import Database
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.recorder import Datastore, LedgerRecorder
 
 url, seed, batches = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 rng = random.Random(seed)
-with Database(url, "ledger", load(url=url)) as database:
+with Datastore(url, "ledger", load(url=url)) as database:
     recorder = LedgerRecorder(database)
     recorder.max_notification_id()
     print("ready", flush=True)
@@ -53,8 +52,7 @@ with Database(url, "ledger", load(url=url)) as database:
 TAILER = """
 import json, sys
 from audit_ledger.settings import load
-from audit_ledger.store.database import Database
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.recorder import Datastore, LedgerRecorder
 
 url, way = sys.argv[1:]
 
@@ -70,7 +68,7 @@ def notified(recorder):
         for n in subscription:
             yield n.id, str(n.originator_id), n.originator_version, n.topic
 
-with Database(url, "ledger", load(url=url)) as database:
+with Datastore(url, "ledger", load(url=url)) as database:
     recorder = LedgerRecorder(database)
     print("ready", flush=True)
     seen = []

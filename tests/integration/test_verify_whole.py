@@ -386,7 +386,7 @@ def test_a_closed_checkpoint_that_nobody_signed_is_found(closed: Sealed) -> None
 
 def test_a_ledger_that_was_made_to_take_events_again_is_found(sealed: Sealed) -> None:
     note = Checkpoint(sealed.signer.name, 3, merkle.EMPTY_ROOT).sign(sealed.signer)
-    with sealed.ledger.database.get_connection() as conn:
+    with sealed.ledger.database.connection() as conn:
         conn.execute("SELECT refuse_appends(%s::uuid, 3, %s, 'x', 'y')", [sealed.signer.name, note])
     assert sealed.verify().same
     sealed.admin.execute("UPDATE head SET refuses = false")

@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from audit_ledger.store.recorder import LedgerRecorder, RecordedEvent
+from audit_ledger.store.event_store import RecordedEvent
+from audit_ledger.store.recorder import LedgerRecorder
 from tests.store import recorder_at
 
 STREAMS = 4

@@ -101,13 +101,35 @@ def test_a_password_in_the_url_is_not_shown() -> None:
     assert "secret" not in repr(load(url="postgresql://me:secret@host/db"))
 
 
+NUMERALS = (
+    st.integers(-1, 1 << 31).map(str)
+    | st.floats().map(str)
+    | st.sampled_from(
+        [
+            "0",
+            "00",
+            "007",
+            "1.50",
+            ".5",
+            "5.",
+            " 5",
+            "5 ",
+            "1e3",
+            "1_000",
+            "٣",
+            "9" * 15,
+            "9" * 16,
+            "0.000000001",
+        ]
+    )
+)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "str": st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True)
     | st.sampled_from(["", "ledger\n", "a_read", "as_of", "x_as_of", "Ledger", "l" * 41]),
     "str | None": st.text(max_size=10),
     "Path": st.sampled_from(["/a/b", "~/a", "a/../b", "", ".", Path("x")]),
-    "int": st.integers(-1, 1 << 31) | st.sampled_from([2**53, 2**53 + 1, 10**400]),
-    "float": st.integers(-1, 100) | st.floats() | st.sampled_from([10**400, 0, 0.0, -0.0]),
+    "int": st.integers(-1, 1 << 31) | NUMERALS | st.sampled_from([2**53, 2**53 + 1, 10**400]),
+    "float": st.integers(-1, 100) | NUMERALS | st.floats() | st.sampled_from([10**400, 0, 0.0, -0.0]),
     "bool": st.booleans(),
 }
 ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(["a b"])
@@ -147,6 +169,7 @@ def test_what_most_say_is_plain() -> None:
     }
     assert plain(most) == {**most, "retry_for": 120.0}
     assert plain({"home": "/srv/ledger", "heartbeat": 0, "buffer_events": 7}) is not None
+    assert plain({"retry_for": "1.5", "buffer_events": "7"}) == {"retry_for": 1.5, "buffer_events": 7}
 
 
 def test_defaults_can_be_used() -> None:

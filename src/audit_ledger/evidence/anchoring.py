@@ -167,7 +167,7 @@ def _checkpoint(database: Database, size: int | None) -> Stored:
     statement = LAST.replace("ORDER BY size", "WHERE size = %(size)s ORDER BY size") if size else LAST
     with (
         questioned(database),
-        database.get_connection() as conn,
+        database.connection() as conn,
         conn.cursor(binary=True, row_factory=tuple_row) as cursor,
     ):
         cursor.execute(statement, {"size": size} if size else None)

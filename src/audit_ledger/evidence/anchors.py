@@ -127,7 +127,7 @@ def note_anchor(
     """
     with translated(database):
         for attempt in database.attempts():
-            with attempt, database.get_connection() as conn:
+            with attempt, database.connection() as conn:
                 conn.execute("SELECT add_anchor(%s, %s, %s, %s, %s)", [size, kind, name, stated_at, response])
 
 

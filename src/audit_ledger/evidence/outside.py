@@ -194,7 +194,7 @@ def differs(database: Database, stated: Checkpoint) -> str | None:
     size = stated.size
     with (
         questioned(database),
-        database.get_connection() as conn,
+        database.connection() as conn,
         conn.transaction(),
         conn.cursor(binary=True, row_factory=tuple_row) as cursor,
     ):
@@ -226,7 +226,7 @@ def refuse(database: Database, wrong: Conviction) -> bool:
     stated = wrong.by.stated
     with translated(database):
         for attempt in database.attempts():
-            with attempt, database.get_connection() as conn:
+            with attempt, database.connection() as conn:
                 row = conn.execute(
                     "SELECT refuse_appends(%s::uuid, %s, %s, %s, %s) AS new",
                     [stated.origin, stated.size, wrong.by.note, wrong.expected, wrong.actual],

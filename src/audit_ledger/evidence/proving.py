@@ -149,7 +149,7 @@ def prover(database: Database) -> Iterator[Prover]:
     # Tiles may grow meanwhile; their beginnings, which are read, stay.
     with (
         questioned(database),
-        database.get_connection() as conn,
+        database.connection() as conn,
         conn.cursor(binary=True, row_factory=tuple_row) as cursor,
     ):
         yield Prover(cursor)

@@ -20,7 +20,7 @@ from audit_ledger.evidence import checkpoint, note, outside
 from audit_ledger.evidence.keys import Verifier
 from audit_ledger.plan import Anchors
 from audit_ledger.store.database import Database
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.event_store import EventStore
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def recover(
             reason=reason,
         )
     origin = uuid4()
-    opened = LedgerRecorder(database).append(origin, 0, [event])
+    opened = EventStore(database).append(origin, 0, [event])
     return Recovered(origin, before, opened, highest and highest[0].size, lost)
 
 

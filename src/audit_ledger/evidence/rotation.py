@@ -100,7 +100,7 @@ def rotate(database: Database, settings: Settings, origin: UUID, *, reason: str,
         reason=reason,
     )
     version = announced[0]["version"] + 1 if announced else 1
-    with translated(database), database.get_connection() as conn:
+    with translated(database), database.connection() as conn:
         row = conn.execute(
             "SELECT announce_key(%b, %b, %b) AS position", [stream, version, event.state]
         ).fetchone()

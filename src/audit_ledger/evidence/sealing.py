@@ -129,7 +129,7 @@ def seal(database: Database, *signers: Signer, tell: Tell = silent) -> Checkpoin
     """
     with translated(database):
         for attempt in database.attempts():
-            with attempt, database.get_connection() as conn, conn.transaction():
+            with attempt, database.connection() as conn, conn.transaction():
                 return _seal(conn.cursor(binary=True, row_factory=tuple_row), signers, tell)
     raise AssertionError  # an attempt returns or raises
 

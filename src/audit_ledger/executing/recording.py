@@ -10,7 +10,7 @@ from audit_ledger.recording import redacting
 from audit_ledger.recording.messages import Messages
 from audit_ledger.recording.run import Run
 from audit_ledger.settings import load
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.event_store import EventStore
 
 
 class Recording(Reaching):
@@ -26,7 +26,7 @@ class Recording(Reaching):
         self.reach()
 
     @property
-    def recorder(self) -> LedgerRecorder:
+    def recorder(self) -> EventStore:
         """The event store.
 
         Raises:

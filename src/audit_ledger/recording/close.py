@@ -7,10 +7,10 @@ from audit_ledger.errors import RunEnded
 from audit_ledger.events import RunFailed
 from audit_ledger.recording.failure import describe
 from audit_ledger.redaction import Redactor
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.event_store import EventStore
 
 
-def close_run(recorder: LedgerRecorder, run_id: UUID, status: str, reason: str, redactor: Redactor) -> None:
+def close_run(recorder: EventStore, run_id: UUID, status: str, reason: str, redactor: Redactor) -> None:
     """Record that a run failed, for a reason that its script could not give.
 
     Raises:

@@ -15,7 +15,7 @@ from audit_ledger.events import (
     EventCorrected,
     HeartbeatRecorded,
 )
-from audit_ledger.store.recorder import LedgerRecorder, last_version
+from audit_ledger.store.event_store import EventStore, last_version
 from audit_ledger.store.refusals import translated
 
 MAX_INPUT_BYTES = 40_000
@@ -23,7 +23,7 @@ MAX_INPUT_BYTES = 40_000
 
 
 def correct(
-    recorder: LedgerRecorder, position: int, *, by: str, reason: str, values: Mapping[str, Any] | None
+    recorder: EventStore, position: int, *, by: str, reason: str, values: Mapping[str, Any] | None
 ) -> int:
     """Record that an event was wrong; returns the position of the correction.
 
@@ -40,7 +40,7 @@ def correct(
     return recorder.append(uuid4(), 0, [event])
 
 
-def acknowledge(recorder: LedgerRecorder, alert_id: UUID, *, by: str, reason: str | None) -> int:
+def acknowledge(recorder: EventStore, alert_id: UUID, *, by: str, reason: str | None) -> int:
     """Record that somebody has seen an alert; returns the position.
 
     Raises:
@@ -50,13 +50,13 @@ def acknowledge(recorder: LedgerRecorder, alert_id: UUID, *, by: str, reason: st
     return recorder.append(uuid4(), 0, [event])
 
 
-def heartbeat(recorder: LedgerRecorder) -> int:
+def heartbeat(recorder: EventStore) -> int:
     """Record that time went by; returns the position."""
     return recorder.append(uuid4(), 0, [HeartbeatRecorded.of(occurred_at=datetime.now(UTC))])
 
 
 def decide(
-    recorder: LedgerRecorder,
+    recorder: EventStore,
     ledger_id: UUID,
     decision_id: str | int | UUID,
     reference: int,
@@ -97,7 +97,7 @@ def decide(
 
 
 def execute(
-    recorder: LedgerRecorder,
+    recorder: EventStore,
     ledger_id: UUID,
     execution_id: str | int | UUID,
     decision_id: str | int | UUID,
@@ -119,7 +119,7 @@ def execute(
     )
     stream_id = uuid5(ledger_id, f"executions {decision_id}")
     while True:  # several may execute parts of one decision at the same moment
-        with translated(recorder.datastore), recorder.datastore.get_connection() as conn:
+        with translated(recorder.database), recorder.database.connection() as conn:
             version = last_version(conn, stream_id)
         try:
             return recorder.append(stream_id, version, [event])

@@ -14,7 +14,7 @@ from psycopg.rows import DictRow
 
 from audit_ledger.events import MAX_REFERRERS, BodyErased
 from audit_ledger.store import projections
-from audit_ledger.store.recorder import LedgerRecorder, append_rows, in_stream, last_version
+from audit_ledger.store.event_store import EventStore, append_rows, in_stream, last_version
 from audit_ledger.store.refusals import translated
 
 
@@ -67,7 +67,7 @@ class Erasure:
 
 
 def erase(
-    recorder: LedgerRecorder, ledger_id: UUID, commitments: Sequence[str], *, by: str, reason: str
+    recorder: EventStore, ledger_id: UUID, commitments: Sequence[str], *, by: str, reason: str
 ) -> list[ErasedBody]:
     """Erase bodies, all or none.
 
@@ -88,10 +88,10 @@ def erase(
 
     now = datetime.now(UTC)
     event("A" * 43, [])  # what cannot be recorded is refused before anything is locked
-    database = recorder.datastore
+    database = recorder.database
     with translated(database):
         projections.update(database)
-        with database.get_connection() as conn:
+        with database.connection() as conn:
             conn.execute("SELECT scan_for_bodies(%s)", [list(commitments)])
             with conn.transaction():
                 erased: list[ErasedBody] = []

@@ -19,8 +19,8 @@ from audit_ledger.errors import AppendRefused, InvalidValue, LedgerError, SpoolB
 from audit_ledger.events import decode
 from audit_ledger.store.bodies import put
 from audit_ledger.store.copies import Tell, silent
+from audit_ledger.store.event_store import EventStore, Row
 from audit_ledger.store.pending import Spooled
-from audit_ledger.store.recorder import LedgerRecorder, Row
 from audit_ledger.store.spool import Spool
 
 log = logging.getLogger("audit_ledger")
@@ -54,7 +54,7 @@ class Forwarded:
 
 def forward(
     spool: Spool,
-    recorder: LedgerRecorder,
+    recorder: EventStore,
     ledger_id: UUID,
     *,
     stop: Callable[[], bool] = lambda: False,
@@ -95,7 +95,7 @@ def forward(
 
 def _forward(
     spool: Spool,
-    recorder: LedgerRecorder,
+    recorder: EventStore,
     ledger_id: UUID,
     done: Forwarded,
     stop: Callable[[], bool],
@@ -132,7 +132,7 @@ def _forward(
     done.foreign = sum(stream.events for stream in left if stream.ledger_id not in (None, ledger_id))
 
 
-def _deliver(spool: Spool, recorder: LedgerRecorder, events: Sequence[Spooled]) -> set[UUID]:
+def _deliver(spool: Spool, recorder: EventStore, events: Sequence[Spooled]) -> set[UUID]:
     """Append events; returns the streams that the ledger refuses for good, which are set aside."""
     try:
         recorder.deliver(lambda conn: _rows(conn, events))
@@ -177,7 +177,7 @@ def _rows(conn: Connection[DictRow], events: Sequence[Spooled]) -> list[Row]:
 class BackgroundForwarding:
     """Forwarding beside a run: it never fails the script, and keeps it waiting for no longer than is said."""
 
-    def __init__(self, spool: Spool, recorder: LedgerRecorder, ledger_id: UUID) -> None:
+    def __init__(self, spool: Spool, recorder: EventStore, ledger_id: UUID) -> None:
         self._stopped = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=[spool, recorder, ledger_id], name="audit-ledger forward", daemon=True
@@ -192,7 +192,7 @@ class BackgroundForwarding:
         self._stopped.set()
         self._thread.join(max(0, deadline - time.monotonic()))
 
-    def _run(self, spool: Spool, recorder: LedgerRecorder, ledger_id: UUID) -> None:
+    def _run(self, spool: Spool, recorder: EventStore, ledger_id: UUID) -> None:
         try:
             done = forward(spool, recorder, ledger_id, stop=self._stopped.is_set)
         except SpoolBusy:

@@ -6,11 +6,11 @@ from uuid import UUID, uuid4, uuid5
 
 from audit_ledger.errors import VersionConflict
 from audit_ledger.events import Event, HoldAdded, HoldReleased, RetentionChanged
-from audit_ledger.store.recorder import LedgerRecorder, last_version
+from audit_ledger.store.event_store import EventStore, last_version
 from audit_ledger.store.refusals import translated
 
 
-def add_hold(recorder: LedgerRecorder, ledger_id: UUID, *, by: str, reason: str, **scope: Any) -> UUID:
+def add_hold(recorder: EventStore, ledger_id: UUID, *, by: str, reason: str, **scope: Any) -> UUID:
     """Record a hold; returns its id.
 
     Args:
@@ -30,7 +30,7 @@ def add_hold(recorder: LedgerRecorder, ledger_id: UUID, *, by: str, reason: str,
     return hold_id
 
 
-def release_hold(recorder: LedgerRecorder, ledger_id: UUID, hold_id: UUID, *, by: str, reason: str) -> None:
+def release_hold(recorder: EventStore, ledger_id: UUID, hold_id: UUID, *, by: str, reason: str) -> None:
     """Record that a hold is no longer in force.
 
     Raises:
@@ -42,7 +42,7 @@ def release_hold(recorder: LedgerRecorder, ledger_id: UUID, hold_id: UUID, *, by
     _append(recorder, uuid5(ledger_id, str(hold_id)), event)
 
 
-def set_retention(recorder: LedgerRecorder, ledger_id: UUID, days: int, *, by: str, reason: str) -> None:
+def set_retention(recorder: EventStore, ledger_id: UUID, days: int, *, by: str, reason: str) -> None:
     """Record for how many days bodies are kept; 0: no minimum.
 
     Raises:
@@ -54,8 +54,8 @@ def set_retention(recorder: LedgerRecorder, ledger_id: UUID, days: int, *, by: s
     _append(recorder, uuid5(ledger_id, "retention"), event)
 
 
-def _append(recorder: LedgerRecorder, stream_id: UUID, event: Event) -> None:
-    with translated(recorder.datastore), recorder.datastore.get_connection() as conn:
+def _append(recorder: EventStore, stream_id: UUID, event: Event) -> None:
+    with translated(recorder.database), recorder.database.connection() as conn:
         version = last_version(conn, stream_id)
     try:
         recorder.append(stream_id, version, [event])

@@ -23,8 +23,8 @@ from psycopg.rows import DictRow
 from audit_ledger.errors import InvalidValue, LedgerError, RecordingError, Unreachable, WrongRole
 from audit_ledger.recording.spooling import Spooling
 from audit_ledger.store.bodies import put
+from audit_ledger.store.event_store import EventStore
 from audit_ledger.store.pending import Batch, Pending
-from audit_ledger.store.recorder import LedgerRecorder
 
 if TYPE_CHECKING:
     from audit_ledger.events import Event, Plain
@@ -49,7 +49,7 @@ class Waiting(Protocol):
         """The event with its bodies; must not raise."""
 
 
-def send(recorder: LedgerRecorder, batch: Batch, *, again: bool = False) -> int:
+def send(recorder: EventStore, batch: Batch, *, again: bool = False) -> int:
     """Store the bodies of a batch and append its events, in one transaction; returns the last position.
 
     Args:
@@ -96,7 +96,7 @@ class Outbox:
 
     def __init__(
         self,
-        recorder: LedgerRecorder,
+        recorder: EventStore,
         stream_id: UUID,
         max_events: int,
         max_bytes: int,

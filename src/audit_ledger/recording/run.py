@@ -37,8 +37,8 @@ from audit_ledger.recording.outbox import Outbox
 from audit_ledger.recording.progress import Progressing
 from audit_ledger.recording.spooling import Spooling
 from audit_ledger.settings import Settings
+from audit_ledger.store.event_store import EventStore
 from audit_ledger.store.pending import Pending
-from audit_ledger.store.recorder import LedgerRecorder
 
 if TYPE_CHECKING:
     import requests
@@ -63,7 +63,7 @@ class Run(Ingesting, Progressing):
 
     def __init__(
         self,
-        recorder: LedgerRecorder,
+        recorder: EventStore,
         settings: Settings,
         spooling: Spooling,
         messages: Messages,
@@ -94,7 +94,7 @@ class Run(Ingesting, Progressing):
         self._declared: dict[str, int] = {}
         self._tally: Counter[str] = Counter()
         self._dates: dict[str, date] = {}
-        self._comparison = Comparison(recorder.datastore)
+        self._comparison = Comparison(recorder.database)
         self._messages = messages
         what = {
             "occurred_at": self.started_at,
@@ -358,7 +358,7 @@ class Run(Ingesting, Progressing):
             self._outbox.failure is None and self._joins is None
         ):  # of a run that goes on nothing is counted yet
             told = counted(
-                self._recorder.datastore, self.id, self._outbox.position, self._settings.projection_timeout
+                self._recorder.database, self.id, self._outbox.position, self._settings.projection_timeout
             )
         self._result = told or Counts(**{**self._touched, **self._declared})
         if self.telemetry is not None:

@@ -6,10 +6,10 @@ from typing import Any
 from uuid import uuid4
 
 from audit_ledger.events import RunSkipped
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.event_store import EventStore
 
 
-def skip(recorder: LedgerRecorder, **what: Any) -> None:
+def skip(recorder: EventStore, **what: Any) -> None:
     """Record it, in a stream of its own.
 
     Args:

@@ -9,8 +9,8 @@ from uuid import UUID
 from audit_ledger.errors import LedgerError, SpoolError
 from audit_ledger.recording.forwarding import BackgroundForwarding
 from audit_ledger.settings import Settings
+from audit_ledger.store.event_store import EventStore
 from audit_ledger.store.pending import Batch
-from audit_ledger.store.recorder import LedgerRecorder
 from audit_ledger.store.spool import Spool
 
 log = logging.getLogger("audit_ledger")
@@ -42,7 +42,7 @@ class Spooling:
             with _warned("runs could not be spooled, should the database be away"):
                 self.spool.remember(ledger_id)
 
-    def forward(self, recorder: LedgerRecorder, ledger_id: UUID) -> BackgroundForwarding | None:
+    def forward(self, recorder: EventStore, ledger_id: UUID) -> BackgroundForwarding | None:
         """Begin to forward what waits, where anything does."""
         with _warned("what is spooled cannot be forwarded"):
             if self.spool.waiting:

@@ -7,7 +7,6 @@ What is escaped in it, as XML or JSON within XML, is opened.
 """
 
 import re
-from html import escape, unescape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,17 +52,23 @@ def _attributes(rules: "Rules", text: str) -> tuple[str, bool]:
 
 def scrub(rules: "Rules", text: str, depth: int) -> str:
     """The text without what elements and attributes of secret names hold."""
+    if depth and "&" in text:
+        text = _opened(rules, text, depth)
+    return _elements(rules, text) if "<" in text else text
 
-    def escaped(match: re.Match[str]) -> str:
+
+def _opened(rules: "Rules", text: str, depth: int) -> str:
+    """The text without the secrets in what is escaped in it."""
+    import html  # with a table of all entities
+
+    def hide(match: re.Match[str]) -> str:
         if not _ESCAPED.search(match[0]):
             return match[0]
-        plain = unescape(match[0])
+        plain = html.unescape(match[0])
         clean = rules.text(plain, depth - 1)
-        return match[0] if clean == plain else escape(clean)
+        return match[0] if clean == plain else html.escape(clean)
 
-    if depth and "&" in text:
-        text = _REFERRING.sub(escaped, text)
-    return _elements(rules, text) if "<" in text else text
+    return _REFERRING.sub(hide, text)
 
 
 def _elements(rules: "Rules", text: str) -> str:

@@ -155,7 +155,7 @@ def load(**overrides: object) -> Settings:
 def plain(said: Mapping[str, object]) -> dict[str, Any] | None:
     """The values of settings, where it is plain that they can be used; None where the model is to look.
 
-    Plain are text, folders and numbers as such; text that means something else is not.
+    Plain are text, folders and numbers, these also as text, as the environment has them.
     """
     if not said.keys() <= SETTINGS.keys():
         return None
@@ -166,11 +166,13 @@ def plain(said: Mapping[str, object]) -> dict[str, Any] | None:
 def _plain(name: str, value: Any) -> object:
     """The value of a setting; None where it is not plain what it is."""
     kind, bounds = SETTINGS[name].type, SETTINGS[name].metadata
+    if kind in ("int", "float"):
+        number = _number(value, whole=kind == "int")
+        if number is None or number < bounds.get("ge", number) or number <= bounds.get("gt", -1):
+            return None
+        return number
     if name == "home" and isinstance(value, str | Path):
         return absolute(Path(value))
-    if kind in ("int", "float") and (type(value) is int or type(value).__name__ == kind):
-        usable = bounds.get("ge", 0) <= value <= MAX_INTEGER and (value > 0 or "ge" in bounds)
-        return (float(value) if kind == "float" else value) if usable else None
     if not isinstance(value, str):
         return None
     usable = (
@@ -179,6 +181,21 @@ def _plain(name: str, value: Any) -> object:
         or (name == "when_away" and value in ("strict", "spool"))
     )
     return value if usable else None
+
+
+_NUMERAL = re.compile(r"(?:0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?")
+
+
+def _number(value: object, *, whole: bool) -> float | None:
+    """A number that is not negative, as such or as text; None where it is none, or no plain one."""
+    if type(value) is str:
+        numeral = _NUMERAL.fullmatch(value)
+        usable = numeral is not None and not (whole and numeral[1])
+    else:
+        usable = type(value) in ((int,) if whole else (int, float)) and 0 <= value <= MAX_INTEGER  # type: ignore[operator]
+    if not usable:
+        return None
+    return int(value) if whole else float(value)  # type: ignore[call-overload, arg-type]
 
 
 def absolute(folder: Path) -> Path:

@@ -50,7 +50,7 @@ class DatabaseAsOf:
         """
         with questioned(self.database):
             for attempt in self.database.attempts():
-                with attempt, self.database.get_connection() as conn, conn.pipeline(), self._travelling(conn):
+                with attempt, self.database.connection() as conn, conn.pipeline(), self._travelling(conn):
                     return conn.execute(statement, params).fetchall()
         raise AssertionError  # an attempt returns or raises
 
@@ -58,7 +58,7 @@ class DatabaseAsOf:
         """What COPY … TO STDOUT sends, as it comes."""
         with (
             questioned(self.database),
-            self.database.get_connection() as conn,
+            self.database.connection() as conn,
             self._travelling(conn),
             conn.cursor().copy(statement) as copy,
         ):
@@ -87,7 +87,7 @@ def resolve(database: Database, asked: str) -> dict[str, Any]:
     """
     with questioned(database):
         for attempt in database.attempts():
-            with attempt, database.get_connection() as conn, conn.transaction():
+            with attempt, database.connection() as conn, conn.transaction():
                 conn.execute(TRAVEL, [", ".join(as_path(database.name)), asked])
                 row = conn.execute("SELECT * FROM answer").fetchone()
                 assert row is not None  # resolve() has a row, or raises

@@ -112,7 +112,7 @@ class Latest:
 
 def latest(database: Database, record_type: str, record_ids: Sequence[str]) -> dict[str, Latest]:
     """The latest known contents of records, by id, in one round trip; unknown records are absent."""
-    with database.get_connection() as conn:
+    with database.connection() as conn:
         rows = conn.execute(
             "SELECT g.record_id, v.content, b.sha256, v.operation = 'withdrawn' AS withdrawn"
             "  FROM unnest(%b::text[]) AS g(record_id)"
@@ -131,7 +131,7 @@ def latest(database: Database, record_type: str, record_ids: Sequence[str]) -> d
 
 def there(database: Database, record_type: str) -> set[str]:
     """The ids of all records of a kind that are not withdrawn, as far as the read models are."""
-    with database.get_connection() as conn:
+    with database.connection() as conn:
         rows = conn.execute(
             "SELECT record_id FROM record_versions"
             " WHERE record_type = %b AND to_position IS NULL AND operation <> 'withdrawn'",

@@ -3,7 +3,6 @@
 What connects finds the read models first and the event store second on its search path.
 """
 
-import eventsourcing.persistence as es
 import psycopg
 from psycopg import Connection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -11,13 +10,6 @@ from psycopg.rows import DictRow, dict_row
 
 from audit_ledger.errors import Unreachable
 from audit_ledger.settings import Settings
-
-CONNECTION_ERRORS = (
-    es.InterfaceError,
-    es.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.OperationalError,
-)
 
 
 def as_of_schema(name: str) -> str:
@@ -98,8 +90,7 @@ def is_lost(error: BaseException) -> bool:
     No SQLSTATE: the client saw the connection break. 08: connection exception. 57P0x: the server
     shuts down, crashed or is starting. 53300: too many connections.
     """
-    if not isinstance(error, CONNECTION_ERRORS):
+    if not isinstance(error, psycopg.InterfaceError | psycopg.OperationalError):
         return False
-    cause = error if isinstance(error, psycopg.Error) else error.__cause__
-    code = getattr(cause, "sqlstate", None)
+    code = error.sqlstate
     return code is None or code.startswith(("08", "57P0")) or code == "53300"

@@ -1,21 +1,27 @@
-"""The connections to a ledger: the `eventsourcing` library's datastore, on a pool made from a URL."""
+"""The connections to a ledger: a pool, what is tried again, and questions."""
 
+from __future__ import annotations
+
+import logging
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
 import psycopg
-import tenacity
-from eventsourcing.postgres import ConnectionPool, PostgresDatastore
 from psycopg import Connection, sql
 from psycopg.abc import Params
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool
 
 from audit_ledger.settings import Settings
 from audit_ledger.store.connecting import configure, connect, conninfo, is_lost
 from audit_ledger.store.refusals import questioned
+
+# Who wants to see what the pool logs, such as connections that were lost, says where: it is tried again.
+logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 
 Statement = str | sql.SQL | sql.Composed
 
@@ -51,32 +57,36 @@ class _Pooled(Connection[DictRow]):
         return super().connect(conninfo, **how)
 
 
-class Database(PostgresDatastore):
+class _First(AbstractContextManager[None]):
+    """The first attempt; `lost` says whether the connection was lost in it, and others are to follow."""
+
+    def __init__(self, *, again: bool) -> None:
+        self.lost = False
+        self._again = again
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        self.lost = self._again and error is not None and is_lost(error)
+        return self.lost
+
+
+class Database:
     """A pool of connections to one ledger. Threads may share it; a forked child may not.
 
     Args:
         url: PostgreSQL URL or connection string.
         name: The ledger's name.
         settings: Time-outs.
-        composite_types: Whether the library's own recorders, which send a composite type, will use it.
     """
 
-    def __init__(self, url: str, name: str, settings: Settings, *, composite_types: bool = False) -> None:
+    def __init__(self, url: str, name: str, settings: Settings) -> None:
         self.url = url
-        self.composite_types = composite_types
         self.name = name
         self.settings = settings
-        given = conninfo_to_dict(url)
-        # The library's own tables (tracking, snapshots), where it makes any, are derived: they
-        # belong with the read models.
-        super().__init__(
-            dbname=str(given.get("dbname", "")),
-            host=str(given.get("host", "")),
-            port=str(given.get("port", "")),
-            user=str(given.get("user", "")),
-            password=str(given.get("password", "")),
-            schema=f"{name}_read",
-        )
         self._kept: list[Connection[DictRow]] = []
         self.pool = ConnectionPool(
             conninfo(url, settings),
@@ -91,6 +101,32 @@ class Database(PostgresDatastore):
             reconnect_timeout=settings.connect_timeout,
             name=f"audit-ledger {name}",
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # it was not made to its end
+            self.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[DictRow]]:
+        """A connection in autocommit, of the pool, which opens with the first.
+
+        Raises:
+            psycopg.OperationalError: none can be had within `connect_timeout`.
+        """
+        self.pool.open()
+        with self.pool.connection() as conn:
+            yield conn
 
     @contextmanager
     def first_connection(self) -> Iterator[Connection[DictRow]]:
@@ -112,25 +148,29 @@ class Database(PostgresDatastore):
 
     def close(self) -> None:
         """Close all connections."""
-        super().close()
+        self.pool.close()
         while self._kept:
             self._kept.pop().close()
 
-    def register_type_adapters(self) -> None:
-        """Look the library's composite types up, for those recorders that send them; ours does not."""
-        if self.composite_types:
-            super().register_type_adapters()
-
-    def attempts(self) -> tenacity.Retrying:
+    def attempts(self) -> Iterator[AbstractContextManager[object]]:
         """Attempts, with growing pauses, for as long as connections keep being lost.
 
         `for attempt in database.attempts():` / `with attempt: …`
         """
-        return tenacity.Retrying(
+        began = time.monotonic()
+        first = _First(again=self.settings.retry_for > 0)
+        yield first
+        if not first.lost:
+            return
+        import tenacity  # it takes long to import, and nearly nobody needs it
+
+        pause = tenacity.wait_exponential(multiplier=0.05, max=2) + tenacity.wait_random(0, 0.05)
+        self.pool.check()  # where one connection was lost, the idle ones may be as well
+        time.sleep(0.05)
+        yield from tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_lost),
-            stop=tenacity.stop_after_delay(self.settings.retry_for),
-            wait=tenacity.wait_exponential(multiplier=0.05, max=2) + tenacity.wait_random(0, 0.05),
-            # Where one connection was lost, the idle ones may be as well.
+            stop=tenacity.stop_after_delay(max(0, began + self.settings.retry_for - time.monotonic())),
+            wait=pause,
             before_sleep=lambda _: self.pool.check(),
             reraise=True,
         )
@@ -154,13 +194,13 @@ class Database(PostgresDatastore):
         """
         with questioned(self):
             for attempt in self.attempts():
-                with attempt, self.get_connection() as conn:
+                with attempt, self.connection() as conn:
                     return conn.execute(statement, params).fetchall()
         raise AssertionError  # an attempt returns or raises
 
     def export(self, statement: sql.Composed) -> Iterator[bytes]:
         """What COPY … TO STDOUT sends, as it comes."""
-        with questioned(self), self.get_connection() as conn, conn.cursor().copy(statement) as copy:
+        with questioned(self), self.connection() as conn, conn.cursor().copy(statement) as copy:
             for data in copy:
                 yield bytes(data)
 

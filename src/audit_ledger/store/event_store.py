@@ -1,10 +1,7 @@
-"""The event store: the `eventsourcing` library's PostgreSQL recorder, on the ledger's one table.
+"""The event store: append and read, on the ledger's one table.
 
-With `PERSISTENCE_MODULE=audit_ledger.store.recorder` an `Application`, a `Projection` and a
-`ProjectionRunner` of that library run on the ledger unchanged; `AUDIT_LEDGER_URL` and
-`AUDIT_LEDGER_NAME` say which. The library reads through the view `stored_events`. The way in is our
-own: one lock that orders positions, binary COPY for large batches, one round trip for small ones, and
-a second attempt that recognises its own first.
+One lock orders positions; large batches go by binary COPY, small ones in one round trip; a second attempt
+recognises its own first. recorder.py is the same for applications of the `eventsourcing` library.
 """
 
 from __future__ import annotations
@@ -16,14 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import psycopg
-from eventsourcing import persistence, postgres
-from eventsourcing.persistence import StoredEvent
-from eventsourcing.utils import resolve_topic
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from audit_ledger.errors import AppendRefused, ConfigurationError, LedgerError, VersionConflict
-from audit_ledger.settings import load
+from audit_ledger.errors import AppendRefused, LedgerError, VersionConflict
 from audit_ledger.store import packing
 from audit_ledger.store.database import Database
 from audit_ledger.store.packing import Storable
@@ -74,33 +67,15 @@ class Row(NamedTuple):
     state: bytes
 
 
-class LedgerRecorder(postgres.PostgresApplicationRecorder):
-    """Appends to and reads from the ledger's log. Threads may share it."""
+class EventStore:
+    """Appends to and reads from the ledger's log. Threads may share it.
 
-    datastore: Database
+    Attributes:
+        database: The ledger.
+    """
 
-    def __init__(self, datastore: Database) -> None:
-        super().__init__(datastore, events_table_name="stored_events")
-        self.channel_name = f"{datastore.name}_events"
-
-    def create_table(self) -> None:
-        """Nothing: `audit-ledger init` makes the ledger, with rights that a recorder lacks."""
-
-    def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
-        """Append events, all or none, and return their positions.
-
-        When the connection is lost, tries again for `retry_for` seconds. A first attempt whose
-        answer was lost is then recognised: the whole batch is there, byte for byte. `again=True`
-        says that there was such an attempt before this call.
-
-        Raises:
-            eventsourcing.persistence.IntegrityError: the stream has an event at one of the versions.
-            eventsourcing.persistence.PersistenceError: the database refused, or did not answer.
-        """
-        if not stored_events:
-            return None
-        first = self._insert(stored_events, again=kwargs.get("again", False))
-        return list(range(first, first + len(stored_events)))
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
     def append(
         self, stream_id: UUID, version: int, events: Sequence[Event | Plain], *, again: bool = False
@@ -118,8 +93,8 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
             AppendRefused, LedgerBusy, WrongRole, Unreachable: the database said no, or nothing.
         """
         rows = in_stream(stream_id, version, events)
-        with translated(self.datastore):
-            return self._insert(rows, again=again) + len(rows) - 1
+        with translated(self.database):
+            return self.insert(rows, again=again) + len(rows) - 1
 
     def append_with(
         self,
@@ -133,11 +108,11 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         rows: list[Row] = []
 
         def append() -> int:
-            with self.datastore.get_connection() as conn, conn.transaction():
+            with self.database.connection() as conn, conn.transaction():
                 rows[:] = in_stream(stream_id, version, make(conn))
                 return append_rows(conn, rows)
 
-        with translated(self.datastore):
+        with translated(self.database):
             return self._attempt(append, rows, again=again) + len(rows) - 1
 
     def deliver(self, make: Callable[[Connection[DictRow]], Sequence[Row]]) -> None:
@@ -153,47 +128,59 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         """
 
         def append(*, looking: bool) -> None:
-            with self.datastore.get_connection() as conn, conn.transaction():
+            with self.database.connection() as conn, conn.transaction():
                 rows = make(conn)
                 rows = missing(conn, rows) if looking else rows
                 if rows:
                     append_rows(conn, rows)
 
         try:
-            with questioned(self.datastore):
-                for attempt in self.datastore.attempts():
+            with questioned(self.database):
+                for attempt in self.database.attempts():
                     with attempt:
                         try:
                             append(looking=False)
-                        except persistence.IntegrityError:
+                        except psycopg.IntegrityError:
                             append(looking=True)
-        except persistence.IntegrityError as error:
+        except psycopg.IntegrityError as error:
             raise AppendRefused("the database refused the events", actual=str(error).strip()) from error
-        except (persistence.PersistenceError, psycopg.Error) as error:
+        except psycopg.Error as error:
             raise LedgerError(
                 "the database cannot take events now",
                 actual=str(error).strip(),
                 remedy="see the log of the database server",
             ) from error
 
-    def _insert(self, events: Sequence[Storable], *, again: bool) -> int:
-        """Append a batch, trying again where the connection is lost; returns the first position."""
+    def insert(self, events: Sequence[Storable], *, again: bool) -> int:
+        """Append a batch, all or none, of any streams; returns the first position.
+
+        When the connection is lost, tries again for `retry_for` seconds. A first attempt whose answer was
+        lost is then recognised: the whole batch is there, byte for byte.
+
+        Args:
+            events: What to append.
+            again: Whether there was such an attempt before this call.
+
+        Raises:
+            psycopg.IntegrityError: a stream has an event at one of the versions.
+            psycopg.Error: the database refused, or did not answer.
+        """
 
         def append() -> int:
-            with self.datastore.get_connection() as conn:
+            with self.database.connection() as conn:
                 return append_few(conn, events) if len(events) <= FEW else append_many(conn, events)
 
         return self._attempt(append, events, again=again)
 
     def _attempt(self, append: Callable[[], int], events: Sequence[Storable], *, again: bool) -> int:
         """Append, where the connection is lost again; what an attempt of unknown outcome did is found."""
-        for attempt in self.datastore.attempts():
+        for number, attempt in enumerate(self.database.attempts()):
             with attempt:
-                if not again and attempt.retry_state.attempt_number == 1:
+                if not again and number == 0:
                     return append()
                 try:
                     return append()
-                except persistence.IntegrityError:
+                except psycopg.IntegrityError:
                     first = self.find(events)
                     if first is None:
                         raise
@@ -202,7 +189,7 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
 
     def find(self, events: Sequence[Storable]) -> int | None:
         """The first position of a batch that is there as a whole and byte for byte, else None."""
-        with self.datastore.get_connection() as conn:
+        with self.database.connection() as conn:
             rows = conn.execute(
                 "SELECT e.position, e.type, e.state"
                 "  FROM unnest(%s::uuid[], %s::bigint[]) WITH ORDINALITY AS g(stream_id, version, n)"
@@ -242,7 +229,7 @@ class LedgerRecorder(postgres.PostgresApplicationRecorder):
         # Version 0 exists in streams that others wrote: a stream is read from its beginning.
         after = after if by == "position" or after else -1
         while True:
-            rows = self.datastore.query(query, {**params, "after": after, "upto": upto})
+            rows = self.database.query(query, {**params, "after": after, "upto": upto})
             for row in rows:
                 yield RecordedEvent(**row)
             if len(rows) < PAGE:
@@ -337,31 +324,3 @@ def copy(conn: Connection[DictRow], events: Sequence[Storable]) -> int:
                 )
             rows.write(packing.TRAILER)
     return first
-
-
-class Factory(postgres.PostgresFactory):
-    """What the library makes an application's persistence with.
-
-    The application's own events go to the ledger. What is derived from them, snapshots, tracking and
-    the events of downstream applications, goes to tables of the library's own beside the read models,
-    where `init`'s projector or an administrator may make them.
-    """
-
-    datastore: Database
-
-    def __init__(self, env: Any) -> None:
-        persistence.BaseInfrastructureFactory.__init__(self, env)
-        settings = load(url=self.env.get("AUDIT_LEDGER_URL"), name=self.env.get("AUDIT_LEDGER_NAME"))
-        if settings.url is None:
-            raise ConfigurationError(
-                "the library's application does not know its ledger",
-                expected="AUDIT_LEDGER_URL in the environment of the application",
-                remedy="set it to what `audit-ledger url` prints",
-            )
-        self.datastore = Database(settings.url, settings.name, settings, composite_types=True)
-
-    def application_recorder(self) -> persistence.ApplicationRecorder:
-        """The ledger's recorder, or the subclass of it that APPLICATION_RECORDER_TOPIC names."""
-        topic = self.env.get(self.APPLICATION_RECORDER_TOPIC)
-        recorder_class: type[LedgerRecorder] = resolve_topic(topic) if topic else LedgerRecorder
-        return recorder_class(self.datastore)

@@ -19,7 +19,7 @@ from psycopg.rows import dict_row, tuple_row
 from audit_ledger.errors import NotInitialised, SchemaMismatch, WrongRole
 from audit_ledger.store.connecting import as_of_schema
 from audit_ledger.store.refusals import gone
-from audit_ledger.store.sql import SqlFile, projection_files, schema_files
+from audit_ledger.store.sql import SqlFile, file_names, projection_files, schema_files
 from audit_ledger.store.views import act_as, install_views
 from audit_ledger.version import VERSION
 
@@ -122,7 +122,7 @@ def current(conn: psycopg.Connection[Any], name: str) -> Ready | None:
             sql.SQL("SELECT projection FROM {}").format(sql.Identifier(f"{name}_read", "progress"))
         )
         installed = {row[0] for row in cursor}
-    return ready if {file.name for file in projection_files()} <= installed else None
+    return ready if installed.issuperset(file_names("projections")) else None
 
 
 def check(conn: psycopg.Connection[Any], name: str) -> Ready:
@@ -164,7 +164,7 @@ def check(conn: psycopg.Connection[Any], name: str) -> Ready:
         ).fetchone()
     assert here is not None  # an aggregate always has a row
     ledger_id, made_as, number, may_write, may_govern = here
-    ours = _number(schema_files()[-1])
+    ours = _number(file_names("schema")[-1])
     if number < ours:
         raise SchemaMismatch(
             f"the ledger {name} is older than this software",
@@ -277,10 +277,10 @@ def _migrate(cursor: Cursor, name: str, done: list[str]) -> None:
     if cursor.execute("SELECT to_regclass(%s) AS t", [f'"{name}".migrations']).fetchone() != {"t": None}:
         rows = cursor.execute(sql.SQL("SELECT number, sha256 FROM {}").format(migrations)).fetchall()
         applied = {int(str(row["number"])): row["sha256"] for row in rows}
-    if applied and max(applied) > _number(files[-1]):
-        raise _newer(name, max(applied), _number(files[-1]))
+    if applied and max(applied) > _number(files[-1].name):
+        raise _newer(name, max(applied), _number(files[-1].name))
     for file in files:
-        number = _number(file)
+        number = _number(file.name)
         if number in applied:
             if applied[number] != file.sha256:
                 raise SchemaMismatch(
@@ -347,5 +347,5 @@ def install_functions(cursor: Cursor, file: SqlFile, ordinal: int) -> None:
     )
 
 
-def _number(file: SqlFile) -> int:
-    return int(file.name.split("_")[0])
+def _number(name: str) -> int:
+    return int(name.split("_")[0])

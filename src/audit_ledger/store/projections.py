@@ -41,7 +41,7 @@ def update(
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     wait = database.settings.lock_timeout if timeout is None else timeout
-    with database.get_connection() as conn:
+    with database.connection() as conn:
         while True:
             try:
                 progress = _fold(conn, wait, chunk)

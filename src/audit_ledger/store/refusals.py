@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-import eventsourcing.persistence as es
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import Diagnostic
@@ -42,7 +41,7 @@ def translated(place: Place) -> Iterator[None]:
     """Raise what the database refused as an error of ours; everything else passes unchanged."""
     try:
         yield
-    except (es.PersistenceError, psycopg.Error) as error:
+    except psycopg.Error as error:
         ours = translate(place, error)
         if ours is None:
             raise
@@ -59,31 +58,30 @@ def questioned(place: Place) -> Iterator[None]:
     try:
         with translated(place):
             yield
-    except (UnicodeEncodeError, es.DataError, psycopg.DataError) as error:
+    except (UnicodeEncodeError, psycopg.DataError) as error:
         raise InvalidValue(
             "the question", expected="values that the database can hold", actual=str(error).strip()
         ) from error
 
 
-def translate(place: Place, error: BaseException) -> LedgerError | None:
+def translate(place: Place, error: psycopg.Error) -> LedgerError | None:
     """The error of ours that a database error means; None where it means none."""
-    cause = error if isinstance(error, psycopg.Error) else error.__cause__
-    code = getattr(cause, "sqlstate", None) or ""
-    diag = getattr(cause, "diag", None)
-    message = getattr(diag, "message_primary", None) or str(error)
+    code = error.sqlstate or ""
+    diag = error.diag
+    message = diag.message_primary or str(error)
     if code == "AL010":
         return InvalidValue(
-            "as of", expected=AN_INSTANT, actual=_told(message, diag), remedy=diag and diag.message_hint
+            "as of", expected=AN_INSTANT, actual=_told(message, diag), remedy=diag.message_hint
         )
     if code.startswith("AL"):
         kind, expected = REFUSALS.get(code, (AppendRefused, None))
         return kind(
             message,
             expected=expected and expected.format(name=place.name),
-            actual=diag and diag.message_detail,
-            remedy=diag and diag.message_hint,
+            actual=diag.message_detail,
+            remedy=diag.message_hint,
         )
-    if code == "23505" and diag and diag.constraint_name == "events_stream_version":
+    if code == "23505" and diag.constraint_name == "events_stream_version":
         return VersionConflict(
             "the stream already has an event at that version",
             expected="the next version of the stream",
@@ -93,7 +91,7 @@ def translate(place: Place, error: BaseException) -> LedgerError | None:
     if code == "P0002":  # no_data_found: what functions rely on to be there
         return gone("the head of the log, or one of its events,", "head, or of events")
     if code == "55P03":
-        context = (diag and diag.context) or ""
+        context = diag.context or ""
         lock = next((lock for sign, lock in WAITED_FOR.items() if sign in context), "append")
         return LedgerBusy(
             f"another session is {DOING[lock]}",
@@ -130,8 +128,8 @@ AN_INSTANT = "an instant or a date with its time zone, a position, or run RUN_ID
 """What a question can be asked as of."""
 
 
-def _told(message: str, diag: Diagnostic | None) -> str:
-    detail = diag and diag.message_detail
+def _told(message: str, diag: Diagnostic) -> str:
+    detail = diag.message_detail
     return f"{detail}: {message}" if detail else message
 
 

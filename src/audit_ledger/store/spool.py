@@ -16,7 +16,6 @@ import errno
 import hashlib
 import logging
 import os
-import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,6 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import psycopg
-from eventsourcing.persistence import PersistenceError
 from psycopg.conninfo import conninfo_to_dict
 
 from audit_ledger.errors import SpoolBusy, SpoolError, SpoolFull
@@ -44,8 +42,6 @@ if TYPE_CHECKING:  # a spool that is empty is not opened, and whoever finds it s
 log = logging.getLogger("audit_ledger")
 
 T = TypeVar("T")
-
-DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class _Damaged(Exception):
@@ -277,6 +273,10 @@ class Spool:
             ) from damage
 
     def _with(self, call: Callable[[SpoolRecorder], T]) -> T:
+        import sqlite3
+
+        from eventsourcing.persistence import PersistenceError
+
         with self._explained():
             recorder = self._open()
             try:
@@ -293,12 +293,17 @@ class Spool:
         """Raise what SQLite and the file system say as an error of ours."""
         try:
             yield
-        except (sqlite3.Error, PersistenceError, OSError) as error:
-            if isinstance(error, TimeoutError):
+        except Exception as error:
+            import sqlite3
+
+            from eventsourcing.persistence import PersistenceError
+
+            known = isinstance(error, sqlite3.Error | PersistenceError | OSError)
+            if not known or isinstance(error, TimeoutError):
                 raise
             cause = error.__cause__ if isinstance(error.__cause__, sqlite3.Error) else error
             code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-            if code in DAMAGED:
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise _Damaged(str(error)) from error
             if code == sqlite3.SQLITE_FULL or getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise SpoolFull(

@@ -84,6 +84,13 @@ def folder(name: str) -> Traversable:
     return inside if inside.is_dir() else Path(__file__).parents[3] / name
 
 
+def file_names(of: str) -> list[str]:
+    """The names of the files of the folder `schema` or `projections`, in order; they are not read."""
+    return sorted(
+        file.name.removesuffix(".sql") for file in folder(of).iterdir() if file.name.endswith(".sql")
+    )
+
+
 def _read(name: str) -> list[SqlFile]:
     files = (file for file in folder(name).iterdir() if file.name.endswith(".sql"))
     return [SqlFile.parse(f.name, f.read_bytes()) for f in sorted(files, key=lambda f: f.name)]

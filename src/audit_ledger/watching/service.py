@@ -18,7 +18,7 @@ from audit_ledger.plan import Channel, Plan, load_plan
 from audit_ledger.settings import Settings
 from audit_ledger.store.connecting import configure, connect
 from audit_ledger.store.database import Database
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.event_store import EventStore
 from audit_ledger.watching import channels
 from audit_ledger.watching.elsewhere import Elsewhere
 from audit_ledger.watching.outbox import Attempt
@@ -189,7 +189,7 @@ def _at_work(
         assert row is not None  # the head is one row
         return row["now"].astimezone(UTC)  # type: ignore[no-any-return]
 
-    watcher = Watcher(database, LedgerRecorder(database), source.plan, send, clock, verification=verification)
+    watcher = Watcher(database, EventStore(database), source.plan, send, clock, verification=verification)
     try:
         watcher.begin()
         with at_work(watcher):

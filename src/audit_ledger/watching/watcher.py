@@ -29,7 +29,7 @@ from audit_ledger.events import (
 from audit_ledger.plan import Channel, Plan
 from audit_ledger.store import projections
 from audit_ledger.store.database import Database
-from audit_ledger.store.recorder import LedgerRecorder
+from audit_ledger.store.event_store import EventStore
 from audit_ledger.store.refusals import translated
 from audit_ledger.watching import journal
 from audit_ledger.watching.findings import LEDGER, Finding
@@ -73,7 +73,7 @@ class Watcher:
     """
 
     database: Database
-    recorder: LedgerRecorder
+    recorder: EventStore
     plan: Plan
     send: Send
     clock: Callable[[], datetime]

@@ -130,7 +130,7 @@ def snapshot(database: Database, asked: str) -> Iterator[Snapshot]:
         InvalidValue, BeforeBeginning, ReadModelsBehind: as with `Ledger.as_of`.
     """
     path = ", ".join(as_path(database.name))
-    with questioned(database), database.get_connection() as conn, conn.transaction():
+    with questioned(database), database.connection() as conn, conn.transaction():
         conn.execute(ONE_ANSWER, prepare=False)
         conn.execute(TRAVEL, [path, asked])
         row = conn.execute("SELECT * FROM answer").fetchone()
