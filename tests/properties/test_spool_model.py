@@ -62,6 +62,7 @@ def test_batches_arrive_in_order_once(ledger: Ledger, steps: list[tuple[object, 
         else:
             assert forward(ledger.spool, ledger._recorder, ledger.ledger_id).finished
             spooled.clear()
+        assert ledger.spool.waiting == (ledger.spool.path.exists() and ledger.spool.count() > 0)
     forward(ledger.spool, ledger._recorder, ledger.ledger_id)
     for stream in streams:
         rows = ledger.database.query(

@@ -19,7 +19,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -42,6 +42,12 @@ if TYPE_CHECKING:  # a spool that is empty is not opened, and whoever finds it s
 log = logging.getLogger("audit_ledger")
 
 T = TypeVar("T")
+
+
+ANY_WAITING = (
+    "SELECT 1 FROM stored_events LEFT JOIN streams s USING (originator_id) WHERE s.set_aside IS NULL LIMIT 1"
+)
+"""A row, if there is an event that is not set aside."""
 
 
 class _Damaged(Exception):
@@ -150,7 +156,10 @@ class Spool:
     @property
     def waiting(self) -> bool:
         """Whether there is anything to forward."""
-        return self.path.exists() and self._read(lambda recorder: recorder.any())
+        if not self.path.exists():
+            return False
+        seen = _seen_waiting(self.path)
+        return self._read(lambda recorder: recorder.any()) if seen is None else seen
 
     def streams(self) -> list[SpooledStream]:
         """What it holds of each stream, in order.
@@ -384,6 +393,17 @@ class Spool:
 
     def _files(self) -> list[Path]:
         return [self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm")]
+
+
+def _seen_waiting(path: Path) -> bool | None:
+    """Whether events wait, without the library, which takes long to import; None where it cannot be told."""
+    import sqlite3
+
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=1)) as conn:
+            return conn.execute(ANY_WAITING).fetchone() is not None
+    except sqlite3.Error:  # the library says why
+        return None
 
 
 def _holds_events(path: Path) -> bool:

@@ -31,6 +31,7 @@ from eventsourcing.sqlite import (
 
 from audit_ledger.store.bodies import Body, Unkept
 from audit_ledger.store.pending import Batch, Spooled
+from audit_ledger.store.spool import ANY_WAITING
 
 FORMAT = 1
 """The `user_version` of the file."""
@@ -310,12 +311,7 @@ class SpoolRecorder(SQLiteApplicationRecorder):
 
     def any(self) -> bool:
         """Whether an event is there that is not set aside."""
-        return bool(
-            self._rows(
-                "SELECT 1 FROM stored_events LEFT JOIN streams s USING (originator_id)"
-                " WHERE s.set_aside IS NULL LIMIT 1"
-            )
-        )
+        return bool(self._rows(ANY_WAITING))
 
     def _rows(self, statement: str, *params: object) -> list[sqlite3.Row]:
         with self.datastore.transaction(commit=False) as c:
