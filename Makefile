@@ -8,6 +8,9 @@ READY  := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 SYSTEM_POSTGRES := $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
+# Programs are started by the hundred: each module is compiled once, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean
 

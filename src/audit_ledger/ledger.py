@@ -7,6 +7,8 @@
 Threads may share a ledger. A process that was forked may not use its parent's: let it connect itself.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import threading
@@ -14,14 +16,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from audit_ledger.anchoring import Anchoring
 from audit_ledger.errors import LedgerError, ReadModelsBehind, UnknownRun, Unreachable
-from audit_ledger.evidence.keyring import verifiers
-from audit_ledger.evidence.keys import Verifier
-from audit_ledger.evidence.whole import Whole, verify_whole
 from audit_ledger.governance import Governance
 from audit_ledger.proofs import Proofs
 from audit_ledger.reaching import prepare as prepare
@@ -46,14 +45,16 @@ from audit_ledger.store.database import Reader
 from audit_ledger.store.event_store import RecordedEvent
 from audit_ledger.store.refusals import translated
 from audit_ledger.store.spool import Spool
-from audit_ledger.watching.service import watch
+
+if TYPE_CHECKING:  # scripts that fetch do without what takes long to import
+    from audit_ledger.evidence.whole import Whole
 
 log = logging.getLogger("audit_ledger")
 
 
 def connect(
     url: str | None = None, *, role: str = "writer", redactor: OwnRedactor | None = None, **settings: Any
-) -> "Ledger":
+) -> Ledger:
     """Connect to a ledger.
 
     Without a URL, here or in AUDIT_LEDGER_URL, it is the embedded one: its server is started if it
@@ -230,6 +231,8 @@ class Ledger(Reading, Statements, Governance, Proofs, Anchoring):
             ConfigurationError: ledger.toml cannot be used; or metrics cannot be served there.
             WrongRole: the role may not append.
         """
+        from audit_ledger.watching.service import watch
+
         self._check_process()
         if not self._ready.may_write:
             raise migrations.refuse_reader(self._ready.user, self.settings.name)
@@ -341,9 +344,12 @@ class Ledger(Reading, Statements, Governance, Proofs, Anchoring):
             SchemaMismatch: a table has other columns than its file makes.
             WrongRole: the role may not make temporary tables.
         """
-        self._check_process()
+        from audit_ledger.evidence.keyring import verifiers
+        from audit_ledger.evidence.keys import Verifier
+        from audit_ledger.evidence.whole import verify_whole
         from audit_ledger.plan import load_anchors
 
+        self._check_process()
         known = verifiers(self.settings) if keys is None else [Verifier.parse(key) for key in keys]
         return verify_whole(self.database, points, keys=known, anchors=load_anchors(), tell=tell)
 

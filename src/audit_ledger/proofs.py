@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from audit_ledger.errors import InvalidValue, UnknownRecord
-from audit_ledger.evidence import keyring, proving, publishing, rotation, sealing
-from audit_ledger.evidence.checkpoint import Checkpoint
-from audit_ledger.evidence.keys import Verifier
 from audit_ledger.reaching import Reaching
 from audit_ledger.reading.as_of import AsOf, AsOfWhen, Header, asked
 from audit_ledger.store.copies import Tell, silent
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # whoever does not prove anything does without: it takes long to import
+    from audit_ledger.evidence.checkpoint import Checkpoint
+    from audit_ledger.evidence.keys import Verifier
     from audit_ledger.evidence.package.question import Narrowed
     from audit_ledger.evidence.package.writing import Package
+    from audit_ledger.evidence.proving import EventProof
+    from audit_ledger.evidence.publishing import Published
+    from audit_ledger.evidence.rotation import Rotation
 
 
 def _unheard(_said: str) -> None:
@@ -53,13 +55,15 @@ class Proofs(Reaching):
             WrongRole: the role may not seal.
             LedgerBusy: another sealer was at work for longer than `lock_timeout`.
         """
+        from audit_ledger.evidence import keyring, rotation, sealing
+
         self._refuse_where_convicted()
         held = keyring.held(self.settings, str(self.ledger_id))
         sealed = sealing.seal(self.database, *held, tell=tell)
         rotation.retire(self.database, self.settings, self.ledger_id)
         return sealed
 
-    def rotate_key(self, *, reason: str, by: str | None = None) -> rotation.Rotation:
+    def rotate_key(self, *, reason: str, by: str | None = None) -> Rotation:
         """Make another key, and put on record that it follows; both sign the next checkpoint.
 
         Goes on where it was interrupted. `seal` does the rest.
@@ -76,10 +80,12 @@ class Proofs(Reaching):
             WrongRole: the role is no sealer.
             WritesRefused: it does not continue a checkpoint that was kept elsewhere.
         """
+        from audit_ledger.evidence import rotation
+
         self._refuse_where_convicted()
         return rotation.rotate(self.database, self.settings, self.ledger_id, reason=reason, by=by)
 
-    def prove_event(self, position: int) -> proving.EventProof:
+    def prove_event(self, position: int) -> EventProof:
         """That an event is in the ledger, at its last checkpoint: `.file` is checked without the ledger.
 
         Raises:
@@ -87,9 +93,11 @@ class Proofs(Reaching):
             NotSealed: no checkpoint covers it yet.
             EvidenceInvalid: the event, a tile or the checkpoint is not what was sealed: somebody changed it.
         """
+        from audit_ledger.evidence import proving
+
         return proving.prove_event(self.database, position)
 
-    def publish(self, folder: Path, *, tell: Tell = silent) -> publishing.Published:
+    def publish(self, folder: Path, *, tell: Tell = silent) -> Published:
         """Write what is sealed, and not in the folder yet, as static files (C2SP tlog-tiles).
 
         Safe to repeat, and to be killed. It discloses all events to whoever may read the folder.
@@ -105,12 +113,14 @@ class Proofs(Reaching):
             ConfigurationError: the folder holds something else, or cannot be written to.
             LedgerBusy: another process publishes to the folder.
         """
+        from audit_ledger.evidence import keyring, publishing
+
         keys = keyring.verifiers(self.settings, str(self.ledger_id))
         return publishing.publish(self.database, folder, keys=keys, tell=tell)
 
     def prove_record(
         self, record_type: str, record_id: str | int | UUID, when: AsOfWhen | None = None
-    ) -> proving.EventProof:
+    ) -> EventProof:
         """That a record was in the ledger: the event that brought the version that is in force then.
 
         Args:
@@ -123,6 +133,8 @@ class Proofs(Reaching):
             InvalidValue, BeforeBeginning, ReadModelsBehind: as with `as_of`.
             NotSealed, EvidenceInvalid: as `prove_event`.
         """
+        from audit_ledger.evidence import proving
+
         name = f"{record_type} {record_id}"
         header = self.header if when is None else self._header_of(asked(when))
         versions = header and AsOf(self.database, header).versions.of(record_type, record_id)
@@ -137,7 +149,7 @@ class Proofs(Reaching):
             )
         return proving.prove_event(self.database, version.id)
 
-    def prove_run(self, run_id: UUID | str, when: AsOfWhen | None = None) -> Iterator[proving.EventProof]:
+    def prove_run(self, run_id: UUID | str, when: AsOfWhen | None = None) -> Iterator[EventProof]:
         """That the events of a run are in the ledger, each by itself, in order; none if not all are sealed.
 
         Args:
@@ -241,6 +253,8 @@ class Proofs(Reaching):
 
     def _verifiers(self, given: Sequence[str]) -> list[Verifier]:
         """The keys that are kept here, those that ledger.toml pins, then those that are given."""
+        from audit_ledger.evidence import keyring
+        from audit_ledger.evidence.keys import Verifier
         from audit_ledger.evidence.outside import pinned_keys
         from audit_ledger.plan import load_anchors
 

@@ -1,11 +1,12 @@
 """What can be asked of a ledger: as it is now (Ledger), or as it was (AsOf). One interface for both."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from audit_ledger.plan import Plan, load_plan
 from audit_ledger.reading.alerts import AlertDetails, Alerts, alert_details
 from audit_ledger.reading.calls import Payload, payload
 from audit_ledger.reading.calls import calls as call_details
@@ -15,12 +16,13 @@ from audit_ledger.reading.holds import Hold, Retention, holds, retention
 from audit_ledger.reading.records import Records, Version, Versions
 from audit_ledger.reading.runs import ApiCalls, RunRow, Runs, Touch, Touches, find_run
 from audit_ledger.reading.when import since as instant_of
-from audit_ledger.watching.audit import SETTLE, Audited, audit
-from audit_ledger.watching.check import Checked, check
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # few ask for these, and they take long to import
+    from audit_ledger.plan import Plan
     from audit_ledger.reading.as_of import Header
     from audit_ledger.store.database import Reader
+    from audit_ledger.watching.audit import Audited
+    from audit_ledger.watching.check import Checked
 
 
 class Reading(ABC):
@@ -28,12 +30,12 @@ class Reading(ABC):
 
     @property
     @abstractmethod
-    def _reader(self) -> "Reader":
+    def _reader(self) -> Reader:
         """What they are put to, fit to answer."""
 
     @property
     @abstractmethod
-    def header(self) -> "Header | None":
+    def header(self) -> Header | None:
         """As of when answers are; None while the ledger is empty."""
 
     @property
@@ -123,6 +125,9 @@ class Reading(ABC):
         Raises:
             ConfigurationError: ledger.toml cannot be used.
         """
+        from audit_ledger.plan import load_plan
+        from audit_ledger.watching.check import check
+
         start = instant_of(since, now=self.now)
         return check(self._reader, load_plan() if plan is None else plan, start)
 
@@ -149,6 +154,8 @@ class Reading(ABC):
             since: Its beginning: an instant with a time zone, or a span until now.
             until: Its end; by default a minute ago: what is more recent may still be on its way.
         """
+        from audit_ledger.watching.audit import SETTLE, audit
+
         end = self.now - SETTLE if until is None else instant_of(until, now=self.now)
         return audit(self._reader, instant_of(since, now=self.now), end)
 

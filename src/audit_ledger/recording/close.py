@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+from audit_ledger import events
 from audit_ledger.errors import RunEnded
-from audit_ledger.events import RunFailed
 from audit_ledger.recording.failure import describe
 from audit_ledger.redaction import Redactor
 from audit_ledger.store.event_store import EventStore
@@ -18,6 +18,5 @@ def close_run(recorder: EventStore, run_id: UUID, status: str, reason: str, reda
     """
     if status != "running":
         raise RunEnded(f"run {run_id} has ended already", expected="a run that is running", actual=status)
-    recorder.append(
-        uuid4(), 0, [RunFailed.of(occurred_at=datetime.now(UTC), run_id=run_id, **describe(reason, redactor))]
-    )
+    failed = events.RunFailed.of(occurred_at=datetime.now(UTC), run_id=run_id, **describe(reason, redactor))
+    recorder.append(uuid4(), 0, [failed])

@@ -5,16 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
+from audit_ledger import events
 from audit_ledger.errors import VersionConflict
-from audit_ledger.events import (
-    MAX_INPUTS,
-    AlertAcknowledged,
-    DecisionExecuted,
-    DecisionMade,
-    Event,
-    EventCorrected,
-    HeartbeatRecorded,
-)
+from audit_ledger.events.limits import MAX_INPUTS
 from audit_ledger.store.event_store import EventStore, last_version
 from audit_ledger.store.refusals import translated
 
@@ -30,7 +23,7 @@ def correct(
     Raises:
         InvalidValue: an argument cannot be recorded.
     """
-    event = EventCorrected.of(
+    event = events.EventCorrected.of(
         by=by,
         corrects=position,
         occurred_at=datetime.now(UTC),
@@ -46,13 +39,15 @@ def acknowledge(recorder: EventStore, alert_id: UUID, *, by: str, reason: str | 
     Raises:
         InvalidValue: an argument cannot be recorded.
     """
-    event = AlertAcknowledged.of(alert_id=alert_id, by=by, occurred_at=datetime.now(UTC), reason=reason)
+    event = events.AlertAcknowledged.of(
+        alert_id=alert_id, by=by, occurred_at=datetime.now(UTC), reason=reason
+    )
     return recorder.append(uuid4(), 0, [event])
 
 
 def heartbeat(recorder: EventStore) -> int:
     """Record that time went by; returns the position."""
-    return recorder.append(uuid4(), 0, [HeartbeatRecorded.of(occurred_at=datetime.now(UTC))])
+    return recorder.append(uuid4(), 0, [events.HeartbeatRecorded.of(occurred_at=datetime.now(UTC))])
 
 
 def decide(
@@ -72,11 +67,11 @@ def decide(
         VersionConflict: a decision of that id is on record already.
     """
     now = datetime.now(UTC)
-    events: list[Event] = []
+    made: list[events.Event] = []
     for share in _shares([tuple(one) for one in inputs]):
-        first = not events
-        events.append(
-            DecisionMade.of(
+        first = not made
+        made.append(
+            events.DecisionMade.of(
                 by=by,
                 decision_id=decision_id,
                 details=dict(details) if details is not None and first else None,
@@ -86,7 +81,7 @@ def decide(
             )
         )
     try:
-        return recorder.append(_stream(ledger_id, decision_id), 0, events) - len(events) + 1
+        return recorder.append(_stream(ledger_id, decision_id), 0, made) - len(made) + 1
     except VersionConflict as error:
         raise VersionConflict(
             f"a decision {decision_id} is on record already",
@@ -110,7 +105,7 @@ def execute(
     Raises:
         InvalidValue: an argument cannot be recorded.
     """
-    event = DecisionExecuted.of(
+    event = events.DecisionExecuted.of(
         by=by,
         decision_id=decision_id,
         details=None if details is None else dict(details),

@@ -12,7 +12,8 @@ from uuid import UUID, uuid5
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from audit_ledger.events import MAX_REFERRERS, BodyErased
+from audit_ledger import events
+from audit_ledger.events.limits import MAX_REFERRERS
 from audit_ledger.store import projections
 from audit_ledger.store.event_store import EventStore, append_rows, in_stream, last_version
 from audit_ledger.store.refusals import translated
@@ -80,9 +81,9 @@ def erase(
         LedgerBusy: others append, or store bodies, for longer than `lock_timeout`.
     """
 
-    def event(commitment: str, share: Sequence[Referrer]) -> BodyErased:
+    def event(commitment: str, share: Sequence[Referrer]) -> "events.BodyErased":
         positions = [referrer.position for referrer in share]
-        return BodyErased.of(
+        return events.BodyErased.of(
             by=by, commitment=commitment, occurred_at=now, reason=reason, referrers=positions
         )
 
@@ -97,8 +98,8 @@ def erase(
                 erased: list[ErasedBody] = []
                 for commitment, referrers in _begin(conn, commitments).items():
                     stream_id = uuid5(ledger_id, commitment)
-                    events = [event(commitment, share) for share in _shares(referrers)]
-                    rows = in_stream(stream_id, last_version(conn, stream_id), events)
+                    said = [event(commitment, share) for share in _shares(referrers)]
+                    rows = in_stream(stream_id, last_version(conn, stream_id), said)
                     erased.append(ErasedBody(commitment, append_rows(conn, rows), referrers))
                 for body in erased:
                     conn.execute("SELECT erase_body(%s)", [body.position])

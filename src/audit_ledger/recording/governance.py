@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
+from audit_ledger import events
 from audit_ledger.errors import VersionConflict
-from audit_ledger.events import Event, HoldAdded, HoldReleased, RetentionChanged
 from audit_ledger.store.event_store import EventStore, last_version
 from audit_ledger.store.refusals import translated
 
@@ -25,7 +25,7 @@ def add_hold(recorder: EventStore, ledger_id: UUID, *, by: str, reason: str, **s
         WrongRole: the role is no officer.
     """
     hold_id = uuid4()
-    event = HoldAdded.of(by=by, hold_id=hold_id, occurred_at=datetime.now(UTC), reason=reason, **scope)
+    event = events.HoldAdded.of(by=by, hold_id=hold_id, occurred_at=datetime.now(UTC), reason=reason, **scope)
     _append(recorder, uuid5(ledger_id, str(hold_id)), event)
     return hold_id
 
@@ -38,7 +38,7 @@ def release_hold(recorder: EventStore, ledger_id: UUID, hold_id: UUID, *, by: st
         VersionConflict: somebody else releases it at the same moment.
         WrongRole: the role is no officer.
     """
-    event = HoldReleased.of(by=by, hold_id=hold_id, occurred_at=datetime.now(UTC), reason=reason)
+    event = events.HoldReleased.of(by=by, hold_id=hold_id, occurred_at=datetime.now(UTC), reason=reason)
     _append(recorder, uuid5(ledger_id, str(hold_id)), event)
 
 
@@ -50,11 +50,11 @@ def set_retention(recorder: EventStore, ledger_id: UUID, days: int, *, by: str, 
         VersionConflict: somebody else sets it at the same moment.
         WrongRole: the role is no officer.
     """
-    event = RetentionChanged.of(by=by, days=days, occurred_at=datetime.now(UTC), reason=reason)
+    event = events.RetentionChanged.of(by=by, days=days, occurred_at=datetime.now(UTC), reason=reason)
     _append(recorder, uuid5(ledger_id, "retention"), event)
 
 
-def _append(recorder: EventStore, stream_id: UUID, event: Event) -> None:
+def _append(recorder: EventStore, stream_id: UUID, event: "events.Event") -> None:
     with translated(recorder.database), recorder.database.connection() as conn:
         version = last_version(conn, stream_id)
     try:

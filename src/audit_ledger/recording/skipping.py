@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from audit_ledger.events import RunSkipped
+from audit_ledger import events
 from audit_ledger.store.event_store import EventStore
 
 
@@ -19,5 +19,5 @@ def skip(recorder: EventStore, **what: Any) -> None:
     Raises:
         LedgerError: it could not be recorded.
     """
-    event = RunSkipped.of(occurred_at=datetime.now(UTC), host=socket.gethostname() or None, **what)
+    event = events.RunSkipped.of(occurred_at=datetime.now(UTC), host=socket.gethostname() or None, **what)
     recorder.append(uuid4(), 0, [event])
