@@ -30,6 +30,7 @@
     ├── UnknownHold                      no hold in force has that id
     ├── UnknownAlert                     no alert has that id
     │   └── AmbiguousAlert               several alerts begin with that prefix
+    ├── LedgerClosed                     a ledger was used after it was closed
     ├── RunEnded                         a run was used after its end
     ├── DeliveryFailed                   a channel did not take a message
     ├── RecordingError                   events could not be sent; names the spool that holds them
@@ -206,6 +207,10 @@ class UnknownAlert(LedgerError):
 
 class AmbiguousAlert(UnknownAlert):
     """Several alerts have an id that begins so."""
+
+
+class LedgerClosed(LedgerError):
+    """A ledger was used after it was closed."""
 
 
 class RunEnded(LedgerError):

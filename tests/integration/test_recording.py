@@ -22,11 +22,13 @@ from audit_ledger import (
     Ledger,
     LedgerError,
     NotInitialised,
+    RecordingError,
     RunEnded,
     UnknownRun,
     Unreachable,
     WrongRole,
 )
+from audit_ledger.errors import LedgerClosed
 from audit_ledger.recording.run import Run
 
 Admin = psycopg.Connection[Any]
@@ -493,3 +495,20 @@ def test_ids_are_kept_as_text(ledger: Ledger) -> None:
         run.record("X", 12345, "created")
     assert len(ledger.provenance("X", str(key))) == 1
     assert len(ledger.provenance("X", "12345")) == 1
+
+
+def test_a_ledger_that_was_closed_says_so_at_once_and_what_a_run_of_it_says_is_spooled(
+    url: str, ledger: Ledger
+) -> None:
+    began = time.monotonic()
+    with audit_ledger.connect(url) as closed:
+        run = closed.run("t", "s").__enter__()
+        run.record("Trade", 1, "created")
+    for use in (lambda: closed.runs.count(), lambda: closed.run("t", "s").__enter__(), closed.reach):
+        with pytest.raises(LedgerClosed, match="inside the block, or connect again"):
+            use()
+    with pytest.raises(RecordingError, match="the ledger is closed"):
+        run.complete()
+    assert time.monotonic() - began < 10  # it does not wait for what does not come back
+    assert ledger.forward().events == 2
+    assert ledger.find_run(run.id).status == "completed"

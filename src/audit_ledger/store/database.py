@@ -16,6 +16,7 @@ from psycopg.abc import Params
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
+from audit_ledger.errors import LedgerClosed
 from audit_ledger.settings import Settings
 from audit_ledger.store.connecting import configure, connect, conninfo, is_lost
 from audit_ledger.store.refusals import questioned
@@ -87,6 +88,7 @@ class Database:
         self.url = url
         self.name = name
         self.settings = settings
+        self._closed = False
         self._kept: list[Connection[DictRow]] = []
         self.pool = ConnectionPool(
             conninfo(url, settings),
@@ -122,8 +124,10 @@ class Database:
         """A connection in autocommit, of the pool, which opens with the first.
 
         Raises:
+            LedgerClosed: `close` was called.
             psycopg.OperationalError: none can be had within `connect_timeout`.
         """
+        self._check_open()
         self.pool.open()
         with self.pool.connection() as conn:
             yield conn
@@ -133,8 +137,10 @@ class Database:
         """A connection to look whether the database is there; the pool begins with it, where that was right.
 
         Raises:
+            LedgerClosed: `close` was called.
             Unreachable: nobody answers at the URL, or it does not let us in.
         """
+        self._check_open()
         conn = connect(self.url, self.settings)
         try:
             yield conn
@@ -147,10 +153,19 @@ class Database:
             conn.close()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, for good."""
+        self._closed = True
         self.pool.close()
         while self._kept:
             self._kept.pop().close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LedgerClosed(
+                "the ledger is closed",
+                expected="a ledger that was not closed, as it is at the end of its `with` block",
+                remedy="do it inside the block, or connect again",
+            )
 
     def attempts(self) -> Iterator[AbstractContextManager[object]]:
         """Attempts, with growing pauses, for as long as connections keep being lost.
