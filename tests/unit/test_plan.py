@@ -491,11 +491,12 @@ def test_the_overlap_of_a_task_is_found_without_the_plan(
     assert overlap_of(arguments) == load_plan().task("t").overlap
 
 
+@pytest.mark.parametrize("said", ['"sometimes"', '""', "false", "[]"])
 def test_an_overlap_that_there_is_not_is_an_error_with_its_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "ledger.toml"
-    file.write_text('[watch]\n\noverlap = "sometimes"\n')
+    file.write_text(f"[watch]\n\noverlap = {said}\n")
     monkeypatch.setenv("AUDIT_LEDGER_CONFIG", str(file))
     arguments = parse(["--task", "t", "--source", "s", "--", "true"])
     with pytest.raises(ConfigurationError, match=r"ledger\.toml:3: watch\.overlap"):

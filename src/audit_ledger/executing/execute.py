@@ -66,7 +66,9 @@ def overlap_of(asked: Arguments) -> Overlap:
     Raises:
         ConfigurationError: what ledger.toml says of it cannot be used.
     """
-    said = asked.overlap or ledger_toml.overlap_of(asked.task) or "allow"
+    said = ledger_toml.overlap_of(asked.task) if asked.overlap is None else asked.overlap
+    if said is None:
+        return "allow"
     if said in get_args(Overlap):
         return cast("Overlap", said)
     from audit_ledger.plan import load_plan
