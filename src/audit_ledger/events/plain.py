@@ -29,7 +29,7 @@ class Plain:
     Attributes:
         type: The event's type.
         state: Its canonical bytes.
-        fields: The fields that it was made of, those without a value included.
+        fields: Those of its fields that have a value.
     """
 
     type: str
