@@ -69,7 +69,8 @@ FRAGMENTS = st.lists(
                 => & ? # / // :// https:// u:p@ @ %3D %3F %26 % %25 + \\n \\ \\" " ' ` ( ) [ ] { } , ; . < >
                 1 12:30 é [REDACTED] REDACTED {"a": "token": "} \\u0061 eyJ eyJhbGciOiJI AKIA name value
                 <token> </token> <a <b>c</b> /> <key> &lt;token&gt; &lt;/token&gt; &quot; ]]> <![CDATA[ |
-                curl -u -su u:p mysql -pw login -p --user [REDACTED:12ab34cd] REDACTED-12ab34cd
+                curl -u -su u:p -b -sb --a-pass mysql -pw login -p
+                --user [REDACTED:12ab34cd] REDACTED-12ab34cd
                 Content-Disposition: form-data; name="token"
                 """,
             ),

@@ -91,6 +91,10 @@ TEXTS = [  # (text, the same without the secret)
     ("['--token', 'abc']", f"['--token', '{REDACTED}']"),
     ("Authorization: Bearer abc", f"Authorization: {REDACTED}"),
     ('Authorization: Digest username="u", nonce="n"\r\nA: b', f"Authorization: {REDACTED}\r\nA: b"),
+    ('curl -sb "sid=1; n=5" -v', f'curl -sb "{REDACTED}" -v'),
+    ("curl -bsid=1 -b cookies.txt", f"curl -b{REDACTED} -b cookies.txt"),
+    ("rclone --sftp-pass x --ftp-pass=x", f"rclone --sftp-pass {REDACTED} --ftp-pass={REDACTED}"),
+    ("fetch --bypass yes --pass-through x", "fetch --bypass yes --pass-through x"),
     ('curl -H "Authorization: Bearer abc" -v', f'curl -H "Authorization: {REDACTED}" -v'),
     ("Cookie: a=b; c=d\nAccept: */*", f"Cookie: {REDACTED}\nAccept: */*"),
     (

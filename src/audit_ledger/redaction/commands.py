@@ -31,6 +31,7 @@ _PROGRAMS = {
     "sshpass": ("p", "p"),
 }
 _LONG = ("--user", "--proxy-user")  # of curl
+_PASS = ("pass", "passin", "passout")
 _HEADERS = ("-H", "--header", "--proxy-header")
 _DATA = ("-d", "--data", "--data-raw", "--data-binary", "--data-ascii", "--data-urlencode", "-F", "--form")
 _DATA_OF = ("curl", "wget", "http", "https")
@@ -40,7 +41,7 @@ _ASSIGNMENT = re.compile(r"(?s)(-{0,2}[A-Za-z_][\w.-]*+)=(.*)")
 _USER = re.compile(r"(?![a-z]+://)[^\s:/]+:(?!\d+$)\S+")
 _FORM = re.compile(r"[^\s=&?]+=[^\s&]*+(?:&[^\s=&]+=[^\s&]*+)+")
 # The same in text: a line that names a program, and an option in it.
-_OPTION_LIKE = re.compile(r"""-(?<=[\s"'`]-)(?:[A-Za-z]{0,20}[apuwPU]|-(?:proxy-)?user\b)""")
+_OPTION_LIKE = re.compile(r"""-(?<=[\s"'`]-)(?:[A-Za-z]{0,20}[abpuwPU]|-(?:proxy-)?user\b)""")
 _NAMED = re.compile(
     rf"(?<![\w.-])({'|'.join(sorted(map(re.escape, _PROGRAMS), reverse=True))})(?:\.exe)?(?=[\s\"'`,])"
 )
@@ -57,6 +58,14 @@ _SECRET, _USERS, _HEADER, _FORMED = "secret", "user", "header", "form"
 
 def _program(argument: str) -> str:
     return PurePath(argument).name.removesuffix(".exe") if len(argument) < 200 else ""
+
+
+def secret_option(rules: "Rules", option: str) -> bool:
+    """Whether the value of an option is a secret: by its name, or since its last word is `pass`.
+
+    Alone that word says too little: tests pass as well.
+    """
+    return rules.hides(option) or option.lstrip("-").rpartition("-")[2] in _PASS
 
 
 def _role(rules: "Rules", option: Any, value: Any, programs: set[str]) -> str:
@@ -78,8 +87,9 @@ def _role(rules: "Rules", option: Any, value: Any, programs: set[str]) -> str:
         return _USERS
     if option in ("-u", "--user") and "://" in programs and _USER.match(value):
         return _USERS
-    secret = rules.hides(option) or option.lstrip("-") == "pass"
-    return _SECRET if secret and not NEGATED.match(option) else ""
+    if letter == "b" and "curl" in programs:
+        return _SECRET if "=" in value else ""  # a cookie, or the name of a file of them
+    return _SECRET if secret_option(rules, option) and not NEGATED.match(option) else ""
 
 
 def _roles(rules: "Rules", arguments: Sequence[Any]) -> tuple[dict[int, str], set[str]]:
@@ -111,12 +121,14 @@ def _argument(rules: "Rules", argument: str, programs: set[str], depth: int) -> 
             return f"{name}={rules.mark(password_of(value))}"
         if name in _HEADERS:
             return f"{name}={rules.header_line(value)}"
-        if rules.hides(name) or name.lstrip("-") == "pass":
+        if secret_option(rules, name):
             return f"{name}={rules.mark(value)}" if value else argument
     if "<" in argument:  # no form and no URL has one (RFC 3986): markup, which is for the rules of text
         return rules.text(argument, depth)
     if _FORM.fullmatch(argument):
         return rules.named(rules.pairs(rules.values(argument), depth))
+    if argument[:2] == "-b" and "=" in argument and "curl" in programs:
+        return "-b" + rules.mark(argument[2:])
     if re.match(r"-[A-Za-z][^-]", argument):
         for program in programs & _PROGRAMS.keys():
             if argument[1] in _PROGRAMS[program][0]:
@@ -168,6 +180,11 @@ def _secret_span(option: re.Match[str], programs: set[str]) -> tuple[int, int] |
     letters = option["letters"]
     if letters is None:
         return option.span(group) if option["value"] and "curl" in programs else None
+    if "curl" in programs:  # with -b, a cookie, or the name of a file of them
+        if letters[-1] == "b" and "=" in (option[group] or ""):
+            return option.span(group)
+        if letters[0] == "b" and "=" in (option["attached"] or ""):
+            return option.start("letters") + 1, option.end("attached")
     for attached, after in (_PROGRAMS[program] for program in programs):
         follows = letters[-1] in after and not option["attached"] and option["value"]
         if letters[0] in attached and (len(letters) > 1 or option["attached"]) and not follows:

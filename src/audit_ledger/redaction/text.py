@@ -9,7 +9,7 @@ import base64
 import re
 from typing import TYPE_CHECKING
 
-from audit_ledger.redaction.commands import NEGATED
+from audit_ledger.redaction.commands import NEGATED, secret_option
 from audit_ledger.redaction.marks import MARK, SCHEME
 from audit_ledger.redaction.names import squash
 
@@ -134,7 +134,8 @@ def named(rules: "Rules", text: str) -> str:
             continue  # a host and its port, or the method of an API
         if NEGATED.match(match["option"] or ""):
             continue
-        if at >= done and rules.hides(match["option"] or match["name"]):
+        option = match["option"]
+        if at >= done and (secret_option(rules, option.rstrip()) if option else rules.hides(match["name"])):
             end, mark = _value(rules, text, match)
             if match.start() >= done:
                 parts += [text[done:at], mark]
