@@ -29,7 +29,6 @@ from audit_ledger.recording.capture.call import CallLog
 from audit_ledger.recording.comparison import Comparison
 from audit_ledger.recording.counting import Counts, counted
 from audit_ledger.recording.failure import describe, plain
-from audit_ledger.recording.forwarding import BackgroundForwarding
 from audit_ledger.recording.ingesting import Ingesting
 from audit_ledger.recording.joining import Invitation, Report
 from audit_ledger.recording.messages import Messages
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     import requests
 
     from audit_ledger.events import RunCompleted, RunFailed, RunLeft
+    from audit_ledger.recording.forwarding import BackgroundForwarding
 
 log = logging.getLogger("audit_ledger")
 
@@ -69,7 +69,7 @@ class Run(Ingesting, Progressing):
         messages: Messages,
         *,
         away: LedgerError | None = None,
-        forwarding: BackgroundForwarding | None = None,
+        forwarding: "BackgroundForwarding | None" = None,
         task: str,
         source: str,
         scheduled_for: datetime | None = None,

@@ -1,17 +1,22 @@
 """What becomes of a ledger's runs while its database is away: by the setting `when_away`, in the spool."""
 
+from __future__ import annotations
+
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from audit_ledger.errors import LedgerError, SpoolError
-from audit_ledger.recording.forwarding import BackgroundForwarding
 from audit_ledger.settings import Settings
 from audit_ledger.store.event_store import EventStore
 from audit_ledger.store.pending import Batch
 from audit_ledger.store.spool import Spool
+
+if TYPE_CHECKING:
+    from audit_ledger.recording.forwarding import BackgroundForwarding
 
 log = logging.getLogger("audit_ledger")
 
@@ -46,6 +51,8 @@ class Spooling:
         """Begin to forward what waits, where anything does."""
         with _warned("what is spooled cannot be forwarded"):
             if self.spool.waiting:
+                from audit_ledger.recording.forwarding import BackgroundForwarding
+
                 return BackgroundForwarding(self.spool, recorder, ledger_id)
         return None
 
