@@ -199,29 +199,34 @@ INSERT INTO watches (id, upto_position, watched_at, created_at, updated_at)
 SELECT w.position, w.upto, w.occurred_at, w.recorded_at, w.recorded_at
   FROM watch_advanced w
  WHERE w.position > :after AND w.position <= :upto;
--- The first end of an attempt counts, the first acknowledgement of an alert, and its first resolution.
+-- The first end of an attempt counts, the first acknowledgement of an alert, and its first resolution: of those
+-- that come after it. What comes before is an end of nothing, and no reason to pass over the next one.
 UPDATE alert_attempts t
    SET status = CASE e.type WHEN 'AlertDelivered' THEN 'delivered' ELSE 'failed' END, repeated = e.repeated,
        error = e.error, ended_at = e.occurred_at, ended_position = e.position, updated_at = e.recorded_at
   FROM (SELECT DISTINCT ON (a.alert_id, a.channel, a.notice, a.attempt) a.*
           FROM alert_event a
+          JOIN alert_attempts b ON b.alert_id = a.alert_id AND b.channel = a.channel AND b.notice = a.notice
+                               AND b.attempt = a.attempt AND b.id < a.position
          WHERE a.position > :after AND a.position <= :upto AND a.type IN ('AlertDelivered', 'AlertFailed')
          ORDER BY a.alert_id, a.channel, a.notice, a.attempt, a.position) e
  WHERE t.alert_id = e.alert_id AND t.channel = e.channel AND t.notice = e.notice AND t.attempt = e.attempt
-   AND t.id < e.position AND t.ended_position IS NULL;
+   AND t.ended_position IS NULL;
 UPDATE alerts t
    SET acknowledged_at = e.occurred_at, acknowledged_by = e.by, acknowledged_reason = e.reason,
        acknowledged_position = e.position, updated_at = e.recorded_at
   FROM (SELECT DISTINCT ON (a.alert_id) a.*
           FROM alert_event a
+          JOIN alerts b ON b.alert_id = a.alert_id AND b.id < a.position
          WHERE a.position > :after AND a.position <= :upto AND a.type = 'AlertAcknowledged'
          ORDER BY a.alert_id, a.position) e
- WHERE t.alert_id = e.alert_id AND t.id < e.position AND t.acknowledged_position IS NULL;
+ WHERE t.alert_id = e.alert_id AND t.acknowledged_position IS NULL;
 UPDATE alerts t
    SET resolved_at = e.occurred_at, resolved_reason = e.reason, resolved_position = e.position,
        updated_at = greatest(t.updated_at, e.recorded_at)
   FROM (SELECT DISTINCT ON (a.alert_id) a.*
           FROM alert_event a
+          JOIN alerts b ON b.alert_id = a.alert_id AND b.id < a.position
          WHERE a.position > :after AND a.position <= :upto AND a.type = 'AlertResolved'
          ORDER BY a.alert_id, a.position) e
- WHERE t.alert_id = e.alert_id AND t.id < e.position AND t.resolved_position IS NULL;
+ WHERE t.alert_id = e.alert_id AND t.resolved_position IS NULL;

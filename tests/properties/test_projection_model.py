@@ -658,6 +658,34 @@ CALL = plain("ApiCallMade", **FINE, endpoint="e", request="A" * 43)
 COMPLETED = plain("RunCompleted", **FINE)
 
 
+def test_what_ends_an_alert_or_an_attempt_before_it_began_does_not_hide_its_end(bench: Bench) -> None:
+    alert = {**FINE, "alert_id": str(ALERTS[0])}
+    attempt = {**alert, "channel": "mail", "notice": "raised", "attempt": 1}
+    ends = [
+        plain("AlertAcknowledged", **alert, by="ada"),
+        plain("AlertResolved", **alert, reason="over"),
+        plain("AlertDelivered", **attempt),
+    ]
+    raised = plain(
+        "AlertRaised",
+        **alert,
+        channels=["mail"],
+        detail="d",
+        kind="missed",
+        severity="critical",
+        subject="t",
+        title="t",
+    )
+    bench.tell(
+        [(0, False, say) for say in (*ends, raised, *ends[:2], plain("AlertAttempted", **attempt), ends[2])]
+    )
+    check(bench, 2)
+    first = bench.base + 5
+    [told] = bench.rows("alerts")
+    assert (told["acknowledged_position"], told["resolved_position"]) == (first, first + 1)
+    assert [row["ended_position"] for row in bench.rows("alert_attempts")] == [first + 3]
+
+
 def test_as_of_before_it_was_raised_a_touch_is_what_it_was(bench: Bench) -> None:
     touches = [plain("RecordIngested", **TOUCH, operation=kind) for kind in ("skipped", "updated", "created")]
     gone = plain("RecordWithdrawn", **TOUCH)
